@@ -1,0 +1,45 @@
+# One entry point: people and CI call these targets and nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint type fmt bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.base: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable .
+	@touch $@
+
+# torch by its exact version first: a range would take the newest build and its gigabytes of CUDA libraries.
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) install torch==2.13.0
+	$(PIP) install --editable '.[training,dev]'
+	@touch $@
+
+serve: $(VENV)/.base ## Serve the shipped model on http://127.0.0.1:8000
+	$(BIN)/python -m service
+
+test: $(VENV)/.dev ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(VENV)/.dev ## Check types
+	$(BIN)/mypy
+
+fmt: $(VENV)/.dev ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## Measure requests per second with and without HTTP
+	$(BIN)/python -m tests.benchmarks.throughput
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The service: HTTP in, verdict out. No torch anywhere."""

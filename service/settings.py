@@ -1,0 +1,108 @@
+"""Settings: environment variables with the prefix MOS_, or a `.env` file; each has a default that works."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, FilePath, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.auth import read_api_keys
+from service.preprocess import DEFAULT_MAX_PIXELS
+
+DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
+
+
+def _usable_cores() -> int:
+    """Cores this process may run on: in a container or under taskset fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, read once and handed in; each unit is in its name."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MOS_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    bundle: Annotated[Path, Field(description="Directory of the bundle to serve.")] = DEFAULT_BUNDLE
+    provider: Annotated[
+        Literal["auto", "cuda", "tensorrt", "cpu"],
+        Field(description="Execution provider; `auto` takes CUDA where it works, else the CPU, and says which."),
+    ] = "auto"
+
+    host: Annotated[str, Field(description="Address to listen on; 0.0.0.0 inside a container.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")] = 8000
+    api_keys_file: Annotated[
+        FilePath | None,
+        Field(
+            description="File with one API key a line; when set, every route but /health/* and /metrics asks for one."
+        ),
+    ] = None
+
+    max_batch_size: Annotated[int, Field(ge=1, le=1024, description="Most images in one run of the model.")] = 32
+    max_wait_ms: Annotated[
+        float,
+        Field(ge=0, description="How long a batch gathers after its oldest image while the engine is busy, in ms."),
+    ] = 10.0
+    max_queue: Annotated[
+        PositiveInt, Field(description="Most images that wait, for a decode thread or for the engine; then 429.")
+    ] = 256
+    deadline_ms: Annotated[
+        PositiveFloat, Field(description="Time from the last byte of the body to the answer, in ms; then 504.")
+    ] = 10_000.0
+
+    max_body_bytes: Annotated[PositiveInt, Field(description="Most bytes of one request body; then 413.")] = 10 * 2**20
+    body_timeout_ms: Annotated[
+        PositiveFloat, Field(description="Time from the headers to the last byte of the body, in ms; then 408.")
+    ] = 10_000.0
+    max_buffered_bytes: Annotated[
+        PositiveInt, Field(description="Most bytes of all bodies that are held at one time; then 429.")
+    ] = 256 * 2**20
+    max_pixels: Annotated[PositiveInt, Field(description="Most pixels of one image, by its header; then 413.")] = (
+        DEFAULT_MAX_PIXELS
+    )
+    max_files: Annotated[
+        PositiveInt, Field(description="Most images of one /predict/batch, never more than the queue; then 413.")
+    ] = 32
+
+    decode_threads: Annotated[
+        PositiveInt, Field(description="Threads that decode and resize; one a usable core unless set.")
+    ] = Field(default_factory=_usable_cores)
+    intra_op_threads: Annotated[
+        NonNegativeInt, Field(description="Threads of one model run on the CPU; 0 lets ONNX Runtime take every core.")
+    ] = 0
+
+    canary_interval_seconds: Annotated[
+        PositiveFloat, Field(description="Seconds between two runs of the canaries while serving.")
+    ] = 5.0
+    canary_tolerance: Annotated[
+        float, Field(ge=0, le=1, description="Largest accepted difference of a canary's scores from the expected ones.")
+    ] = 0.01
+    drain_seconds: Annotated[
+        PositiveFloat,
+        Field(description="Longest time from SIGTERM to the exit, in which accepted requests are answered."),
+    ] = 20.0
+
+    log_format: Annotated[Literal["json", "text"], Field(description="Form of a log line.")] = "json"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Field(description="Least level that is logged; `warning` leaves out the line of each answered request."),
+    ] = "info"
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _holds_keys(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            read_api_keys(path)
+        return path
+
+
+def one_sentence(error: ValidationError) -> str:
+    """Say which variables are wrong, how, and what they were set to."""
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False):
+        name = f"MOS_{fault['loc'][0]}".upper() if fault["loc"] else "The settings"
+        message = fault["msg"].removeprefix("Value error, ")
+        faults.append(f"{name}={fault['input']}: {message[:1].lower()}{message[1:]}")
+    return "; ".join(faults) + "."

@@ -1,0 +1,113 @@
+"""One row of model outputs and a calibration make a verdict: the only place that decides.
+
+Pure functions of plain numbers. `score` is in [-1, 0], higher = in-distribution, and `in` means `score >= threshold`.
+K groups, k top classes, n calibration scores of which m are stored.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from service.errors import ModelOutputError
+
+
+class Row(NamedTuple):
+    """What the model says about one image."""
+
+    class_index: int
+    class_probability: float
+    topk_index: NDArray[np.int64]  # (k,)
+    topk_probability: NDArray[np.float32]  # (k,)
+    others_scores: NDArray[np.float32]  # (K,), groups in manifest order
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer for one image; probabilities and scores are fractions, not percent."""
+
+    label: str
+    class_index: int
+    probability: float
+    group: str
+    decision: Literal["in", "out"]
+    score: float
+    threshold: float
+    p_value: float
+    others_scores: dict[str, float]
+    top: list[tuple[str, float]]
+
+
+def accepts(scores: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    """Say for every score whether it is in-distribution: `score >= threshold`, same shape as *scores*.
+
+    Raises ModelOutputError on NaN, which must never become a decision.
+    """
+    # In float64: numpy would round a Python float threshold to the float32 of the scores and move the border.
+    exact = np.asarray(scores, dtype=np.float64)
+    if math.isnan(threshold) or bool(np.isnan(exact).any()):
+        raise ModelOutputError("A score or the threshold is NaN, so nothing can be decided; check the model.")
+    return exact >= threshold
+
+
+def p_value(score: float, ranks: Sequence[int], reference_scores: Sequence[float]) -> float:
+    """Return the conformal p-value (1 + #{s_i <= score}) / (n + 1) against the calibration scores.
+
+    *reference_scores* (m,) are the order statistics at the 1-based *ranks* (m,), both ascending, the last rank n.
+    Between two stored ranks the count is taken as high as it can be, so a thinned reference never makes an
+    image look stranger than the whole one would. Raises ModelOutputError on NaN.
+    """
+    if math.isnan(score):
+        raise ModelOutputError("A score is NaN, so it has no p-value; check the model.")
+    n = ranks[-1]
+    above = bisect_right(reference_scores, score)  # the first stored score that is larger
+    # At most (its rank - 1) calibration scores are <= score, and the formula adds one.
+    return ranks[above] / (n + 1) if above < len(ranks) else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Turns rows into verdicts by one calibration; built once, from plain data."""
+
+    classes: Sequence[str]  # (C,)
+    group_names: Sequence[str]  # (K,)
+    group_of_class: Sequence[int]  # (C,), an index into group_names
+    threshold: float
+    ranks: Sequence[int]  # (m,)
+    reference_scores: Sequence[float]  # (m,)
+
+    def judge(self, row: Row) -> Verdict:
+        """Return the verdict on *row*; raises ModelOutputError where the numbers contradict themselves."""
+        self._check(row)
+        score = float(row.score)
+        return Verdict(
+            label=self.classes[row.class_index],
+            class_index=int(row.class_index),
+            probability=float(row.class_probability),
+            group=self.group_names[self.group_of_class[row.class_index]],
+            decision="in" if accepts(score, self.threshold) else "out",
+            score=score,
+            threshold=self.threshold,
+            p_value=p_value(score, self.ranks, self.reference_scores),
+            others_scores=dict(zip(self.group_names, row.others_scores.tolist(), strict=True)),
+            top=[
+                (self.classes[index], probability)
+                for index, probability in zip(row.topk_index.tolist(), row.topk_probability.tolist(), strict=True)
+            ],
+        )
+
+    def _check(self, row: Row) -> None:
+        numbers = (row.class_probability, row.score, *row.others_scores.tolist(), *row.topk_probability.tolist())
+        if not all(map(math.isfinite, numbers)):
+            raise ModelOutputError("The model put out NaN or Inf; serve another bundle.")
+        if row.others_scores.shape != (len(self.group_names),) or row.topk_index.shape != row.topk_probability.shape:
+            raise ModelOutputError("The model put out a wrong number of scores; export the bundle again.")
+        if not all(0 <= index < len(self.classes) for index in (row.class_index, *row.topk_index.tolist())):
+            raise ModelOutputError("The model put out a class that the bundle lacks; serve another bundle.")
+        if row.score != -float(row.others_scores.min()):
+            raise ModelOutputError("The model's score is not -min(others scores); serve a bundle exported as a whole.")

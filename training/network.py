@@ -1,0 +1,44 @@
+"""The network that is trained: a backbone with a flat-softmax head and a group-softmax head on the same features.
+
+The group head is what is served. The flat head is the paper's baseline: MSP, Energy and the others are read off it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from training.backbone import Backbone, backbone
+from training.groups import Grouping
+from training.head import GroupHead
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in [-1, 1], BiT's mean and deviation of 0.5."""
+    return (images.float() / 127.5 - 1.0).permute(0, 3, 1, 2)
+
+
+class Network(nn.Module):
+    """uint8 (N, H, W, 3) pictures -> (N, D) features; both heads read features."""
+
+    def __init__(self, backbone_name: str, grouping: Grouping) -> None:
+        super().__init__()
+        self.backbone: Backbone = backbone(backbone_name)
+        self.flat = nn.Linear(self.backbone.feature_size, grouping.class_count)
+        nn.init.zeros_(self.flat.weight)
+        nn.init.zeros_(self.flat.bias)
+        self.group = GroupHead(self.backbone.feature_size, grouping)
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        features: Tensor = self.backbone(normalise(images))
+        return features
+
+    def loss(self, features: Tensor, labels: Tensor, *, flat_weight: float, group_weight: float) -> Tensor:
+        """Weighted sum of the flat cross-entropy and the group-softmax loss, in float32."""
+        features = features.float()
+        total = torch.zeros((), device=features.device)
+        if flat_weight:
+            total = total + flat_weight * nn.functional.cross_entropy(self.flat(features), labels)
+        if group_weight:
+            total = total + group_weight * self.group.loss(self.group(features), labels)
+        return total
