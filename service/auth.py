@@ -24,7 +24,7 @@ def read_api_keys(path: Path) -> frozenset[bytes]:
 
 
 def check_api_key(headers: Iterable[tuple[bytes, bytes]], keys: frozenset[bytes]) -> None:
-    """Raise Unauthorized unless *headers* carry one of *keys*, as `Authorization: Bearer KEY` or as `X-API-Key: KEY`."""
+    """Raise Unauthorized unless *headers* carry one of *keys*: `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
     for name, value in headers:
         scheme, _, credentials = value.partition(b" ")
         if name == b"x-api-key" and _is_known(value.strip(), keys):

@@ -101,8 +101,9 @@ class Batcher(Generic[T, R]):
 
     @property
     def depth(self) -> int:
-        """The number of items that wait for the engine."""
-        return len(self._gathering) + sum(len(batch) for batch in list(self._closed)[1:])
+        """The number of items that wait for the engine, and for which somebody still waits."""
+        waiting = self._closed[1] if len(self._closed) > 1 else ()
+        return len(self._gathering) + sum(not entry.future.done() for entry in waiting)
 
     def seconds_to_clear(self, items: int) -> float:
         """How long the engine will be busy with *items* waiting items, from the measured time of a batch."""

@@ -30,6 +30,7 @@ from pydantic import (
     JsonValue,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -46,8 +47,8 @@ EXPECTED_FILE = "expected.json"
 
 Name = Annotated[str, StringConstraints(min_length=1)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-# A plain file name: nothing that leads out of the folder, hides in it, or shadows expected.json.
-FileName = Annotated[str, StringConstraints(pattern=r"^(?!expected\.json$)[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+# A plain file name: nothing that leads out of the folder or hides in it.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
 Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -169,6 +170,13 @@ class Expected(_Frozen):
     score: FiniteFloat
     others_scores: tuple[FiniteFloat, ...]  # (K,)
 
+    @field_validator("name")
+    @classmethod
+    def _leaves_the_expectations_alone(cls, name: str) -> str:
+        if name == EXPECTED_FILE:
+            raise ValueError(f"{EXPECTED_FILE} is taken")
+        return name
+
 
 class Canary(Expected):
     """An encoded image and the outputs expected of it."""
@@ -205,15 +213,12 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     root = Path(path)
     if not root.is_dir():
         raise BundleError(f"There is no bundle directory at {root}; name the one that training wrote.")
-    manifest = _read_manifest(root)
-    with _member(root, MODEL_FILE).open("rb") as model:
-        if hashlib.file_digest(model, "sha256").hexdigest() != manifest.model_sha256:
-            raise BundleError(f"{root / MODEL_FILE} is not the model that {MANIFEST_FILE} names; export it again.")
-    calibration = None
-    if (root / CALIBRATION_FILE).exists():
-        calibration = _validated(Calibration, root, CALIBRATION_FILE)
-        _check_calibration(calibration, manifest)
-    return Bundle(root, manifest, calibration, _read_canaries(root, manifest))
+    try:
+        manifest = _read_manifest(root)
+        _check_model(root, manifest)
+        return Bundle(root, manifest, _read_calibration(root, manifest), _read_canaries(root, manifest))
+    except OSError as error:
+        raise BundleError(f"The bundle {root} cannot be read; check its permissions and its disk.") from error
 
 
 def write_bundle(
@@ -275,10 +280,27 @@ def _read_manifest(root: Path) -> Manifest:
     return _validated(Manifest, root, MANIFEST_FILE)
 
 
+def _check_model(root: Path, manifest: Manifest) -> None:
+    with _member(root, MODEL_FILE).open("rb") as model:
+        if hashlib.file_digest(model, "sha256").hexdigest() != manifest.model_sha256:
+            raise BundleError(f"{root / MODEL_FILE} is not the model that {MANIFEST_FILE} names; export it again.")
+
+
+def _read_calibration(root: Path, manifest: Manifest) -> Calibration | None:
+    # lexists, here and below: a link to nowhere is an error, not an absence.
+    if not os.path.lexists(root / CALIBRATION_FILE):
+        return None
+    calibration = _validated(Calibration, root, CALIBRATION_FILE)
+    _check_calibration(calibration, manifest)
+    return calibration
+
+
 def _read_canaries(root: Path, manifest: Manifest) -> tuple[Canary, ...]:
-    if not (root / CANARY_FOLDER).exists():
+    if not os.path.lexists(root / CANARY_FOLDER):
         return ()
     expected = _validated(_ExpectedFile, root, f"{CANARY_FOLDER}/{EXPECTED_FILE}").canaries
+    if len({entry.name for entry in expected}) != len(expected):
+        raise BundleError(f"Two canaries of {root} have one name; rename one and export the bundle again.")
     for entry in expected:
         if entry.class_index >= len(manifest.classes) or len(entry.others_scores) != len(manifest.groups):
             raise BundleError(f"Canary {entry.name} of {root} does not fit the classes; export the bundle again.")
@@ -365,7 +387,7 @@ def _put_in_place(draft: Path, target: Path) -> None:
     target.rename(older)
     try:
         draft.rename(target)
-    except OSError:
+    except BaseException:
         older.rename(target)
         raise
     shutil.rmtree(older, ignore_errors=True)

@@ -3,6 +3,8 @@
     MosGuardError
     ├── InputError                what the caller sent cannot be judged
     │   ├── EmptyBody
+    │   ├── MalformedBody
+    │   ├── WrongFields
     │   ├── CorruptImage
     │   ├── UnsupportedFormat
     │   ├── BodyTooLarge
@@ -31,6 +33,14 @@ class InputError(MosGuardError):
 
 class EmptyBody(InputError):
     """There are no image bytes at all."""
+
+
+class MalformedBody(InputError):
+    """The multipart body cannot be taken apart."""
+
+
+class WrongFields(InputError):
+    """The body is sound, but its fields have a wrong shape."""
 
 
 class CorruptImage(InputError):

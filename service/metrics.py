@@ -64,7 +64,7 @@ class Metrics:
             registry=registry,
         )
         self._queue_depth = Gauge(
-            "mos_queue_depth", "Images waiting for a decode thread or the engine.", registry=registry
+            "mos_queue_depth", "Images that are being decoded or wait for the engine.", registry=registry
         )
         self._score = Histogram(
             "mos_score",

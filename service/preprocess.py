@@ -28,7 +28,7 @@ from PIL import Image, WebPImagePlugin
 from service.errors import CorruptImage, EmptyBody, InputError, TooManyPixels, UnsupportedFormat
 
 ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP")
-# A 50-megapixel camera passes. One decode may hold about 4 bytes a pixel, a progressive JPEG 10.
+# A 50-megapixel camera passes. One decode holds 4 bytes a pixel at least and, as a WebP, 16 at its peak: 800 MB.
 DEFAULT_MAX_PIXELS = 50_000_000
 
 # JPEG's own limit, kept for all: resizing a line of millions of pixels needs more memory than its pixels.
@@ -37,6 +37,10 @@ _MAX_SIDE_PIXELS = 65_535
 # over the whole picture. Ordinary files have tens of parts and about ten scans.
 _MAX_SEGMENTS = 65_536
 _MAX_JPEG_SCANS = 100
+# Compressed text and colour profiles of a PNG, inflated, all together. They are not used, but a file that hides
+# gigabytes in them is no picture.
+_MAX_METADATA_BYTES = 4 * 2**20
+_INFLATE_STEP_BYTES = 4 * 2**20
 
 _Reader = Callable[[bytes, int], tuple[Image.Image, int]]
 
@@ -95,41 +99,47 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 _JPEG_MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}  # by components: mode, raw mode
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # sequential and progressive DCT; not lossless, not hierarchical
 _JPEG_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
-_JPEG_START_OF_SCAN = 0xDA
+_JPEG_PROGRESSIVE = {0xC2, 0xCA}
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _JPEG_FILL = re.compile(rb"\xff+")
 
 
 def _read_jpeg(encoded: bytes, max_pixels: int) -> tuple[Image.Image, int]:
-    frame, exif = b"", b""
-    for marker, payload in _jpeg_segments(encoded):
+    frame, progressive, scan_at, exif = b"", False, 0, list[bytes]()
+    for marker, start, end in _jpeg_segments(encoded):
         if marker in _JPEG_OTHER_FRAMES:
             raise UnsupportedFormat("The JPEG is lossless or hierarchical; send a baseline or progressive one.")
         if marker in _JPEG_FRAMES:
             _require(not frame)
-            frame = payload
-        elif marker == 0xE1 and payload.startswith(_EXIF_PREFIX):
-            exif += payload.removeprefix(_EXIF_PREFIX)  # a long block goes on in the next segment
+            frame, progressive = encoded[start:end], marker in _JPEG_PROGRESSIVE
+        elif marker == 0xE1 and encoded.startswith(_EXIF_PREFIX, start, end):
+            exif.append(encoded[start + len(_EXIF_PREFIX) : end])  # a long block goes on in the next segment
+        scan_at = end
     precision, height, width, components = struct.unpack_from(">BHHB", frame)
     _check_size(width, height, max_pixels)
     _require(precision == 8 and components in _JPEG_MODES)
-    _require(encoded.count(b"\xff\xda") <= _MAX_JPEG_SCANS)
-    orientation = _exif_orientation(exif)
+    _require(not progressive or encoded.count(_JPEG_SCAN, scan_at) < _MAX_JPEG_SCANS)
+    _require(encoded.rfind(_JPEG_END, scan_at) >= 0)  # the codec can do without when it has all rows
+    orientation = _exif_orientation(b"".join(exif))
     mode, raw_mode = _JPEG_MODES[components]
-    return _decoded(mode, (width, height), encoded, "jpeg", (raw_mode, "")), orientation
+    image = Image.new(mode, (width, height), None)  # not filled: the codec writes every row or fails
+    image.frombytes(encoded, "jpeg", (raw_mode, ""))
+    return image, orientation
 
 
-def _jpeg_segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (marker, payload) of every segment up to the first scan."""
+def _jpeg_segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end of the payload) of every segment up to the first scan's header."""
     position = 2
     for _ in range(_MAX_SEGMENTS):
         fill = _JPEG_FILL.match(encoded, position)
-        _require(fill is not None)
-        position = fill.end()  # type: ignore[union-attr]
+        if fill is None:
+            raise _corrupt()
+        position = fill.end()
         marker, length = struct.unpack_from(">BH", encoded, position)
         end = position + 1 + length
-        _require(marker >= 0xC0 and length >= 2 and end <= len(encoded))
-        yield marker, encoded[position + 3 : end]
-        if marker == _JPEG_START_OF_SCAN:
+        _require(marker >= 0xC0 and end <= len(encoded))
+        yield marker, position + 3, end
+        if marker == _JPEG_SCAN[1]:
             return
         position = end
     raise _corrupt()
@@ -155,6 +165,15 @@ _PNG_MODES = {  # by (bits, colour type): mode, raw mode
     (8, 6): ("RGBA", "RGBA"),
     (16, 6): ("RGBA", "RGBA;16B"),
 }
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+# x, y of the first pixel and steps to the next, for each pass of an interlaced image.
+_PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+# What stands before the compressed part of a metadata chunk; an iTXt may be uncompressed, then nothing matches.
+_PNG_COMPRESSED = {
+    b"zTXt": re.compile(rb"[^\0]*\0\0"),
+    b"iCCP": re.compile(rb"[^\0]*\0\0"),
+    b"iTXt": re.compile(rb"[^\0]*\0\x01\0[^\0]*\0[^\0]*\0"),
+}
 
 
 def _read_png(encoded: bytes, max_pixels: int) -> tuple[Image.Image, int]:
@@ -174,7 +193,7 @@ def _read_png(encoded: bytes, max_pixels: int) -> tuple[Image.Image, int]:
             chunks[kind] = data
     orientation = _exif_orientation(chunks.get(b"eXIf", b""))
     mode, raw_mode = _PNG_MODES[bits, colour]
-    image = _decoded(mode, (width, height), b"".join(stream), "zip", (raw_mode, interlace))
+    image = _unzipped(mode, (width, height), b"".join(stream), raw_mode, interlace, bits * _PNG_CHANNELS[colour])
     if mode == "P":
         return _with_palette(image, chunks.get(b"PLTE", b""), chunks.get(b"tRNS", b"")), orientation
     if b"tRNS" in chunks:
@@ -187,6 +206,7 @@ def _png_chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield (kind, data) of the chunks that matter, each with its checksum checked, to the end of the file."""
     view = memoryview(encoded)
     position = len(_PNG_SIGNATURE)
+    metadata_bytes = _MAX_METADATA_BYTES
     for _ in range(_MAX_SEGMENTS):
         length, kind = struct.unpack_from(">I4s", encoded, position)
         end = position + 12 + length
@@ -197,10 +217,46 @@ def _png_chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
             (checksum,) = struct.unpack_from(">I", encoded, end - 4)
             _require(zlib.crc32(view[position + 4 : end - 4]) == checksum)
             yield kind, encoded[position + 8 : end - 4]
+        elif kind in _PNG_COMPRESSED:
+            metadata_bytes -= _inflated_bytes(kind, view[position + 8 : end - 4], metadata_bytes)
+            _require(metadata_bytes >= 0)
         if kind == b"IEND":
             return
         position = end
     raise _corrupt()
+
+
+def _unzipped(
+    mode: str, size: tuple[int, int], stream: bytes, raw_mode: str, interlace: int, pixel_bits: int
+) -> Image.Image:
+    """Decode a PNG's pixel stream, which must hold every row.
+
+    The codec takes a stream that ends after fewer rows for whole. Then the bottom row, black before, still is; only
+    an image with such a row, or whose rows do not come in order, has its stream counted.
+    """
+    width, height = size
+    image = Image.new(mode, size)
+    image.frombytes(stream, "zip", (raw_mode, interlace))
+    filled = image.getbbox() or (0, 0, 0, 0)
+    if interlace or filled[3] < height:
+        passes = _PNG_PASSES if interlace else ((0, 0, 1, 1),)
+        rows = (((width - x + dx - 1) // dx, (height - y + dy - 1) // dy) for x, y, dx, dy in passes)
+        _check_inflated(stream, sum(n * (1 + (pixels * pixel_bits + 7) // 8) for pixels, n in rows if pixels))
+    return image
+
+
+def _check_inflated(stream: bytes, expected_bytes: int) -> None:
+    inflater = zlib.decompressobj()
+    while stream and expected_bytes > 0:
+        expected_bytes -= len(inflater.decompress(stream, _INFLATE_STEP_BYTES))
+        stream = inflater.unconsumed_tail
+    _require(expected_bytes <= 0)
+
+
+def _inflated_bytes(kind: bytes, data: memoryview, limit: int) -> int:
+    """Return how many bytes the metadata chunk inflates to, limit + 1 where they are more than *limit*."""
+    head = _PNG_COMPRESSED[kind].match(data)
+    return len(zlib.decompressobj().decompress(data[head.end() :], limit + 1)) if head else 0
 
 
 def _with_palette(indices: Image.Image, palette: bytes, alpha: bytes) -> Image.Image:
@@ -231,8 +287,7 @@ def _key_to_white(image: Image.Image, key: bytes, bits: int) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    deep = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+    return image.convert("I").point([(value + 128) // 257 for value in range(65_536)], "L")
 
 
 # --- WebP ---
@@ -310,13 +365,6 @@ def _exif_orientation(exif: bytes) -> int:
             _require(kind in _EXIF_ORIENTATION_TYPES and values == 1)
             (orientation,) = struct.unpack_from(order + _EXIF_ORIENTATION_TYPES[kind], block, position + 8)
     return orientation
-
-
-def _decoded(mode: str, size: tuple[int, int], stream: bytes, codec: str, args: tuple[str | int, ...]) -> Image.Image:
-    """Run one of Pillow's codecs over a whole pixel stream; a stream that ends early is an error."""
-    image = Image.new(mode, size, None)  # not filled: the codec writes every pixel or fails
-    image.frombytes(stream, codec, args)
-    return image
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:

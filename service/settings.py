@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     """Everything that can be set, read once and handed in; each unit is in its name."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MOS_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix="MOS_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, allow_inf_nan=False
     )
 
     bundle: Annotated[Path, Field(description="Directory of the bundle to serve.")] = DEFAULT_BUNDLE
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         Field(ge=0, description="How long a batch gathers after its oldest image while the engine is busy, in ms."),
     ] = 10.0
     max_queue: Annotated[
-        PositiveInt, Field(description="Most images that wait, for a decode thread or for the engine; then 429.")
+        PositiveInt, Field(description="Most images that are being decoded or wait for the engine; then 429.")
     ] = 256
     deadline_ms: Annotated[
         PositiveFloat, Field(description="Time from the last byte of the body to the answer, in ms; then 504.")

@@ -51,9 +51,14 @@ def write_tiny_bundle(
     calibrated: bool = True,
     version: str = "1",
     nan_on_black: bool = False,
+    fail_on_white: bool = False,
 ) -> Bundle:
-    """Write the bundle to *path*; with *nan_on_black* the model answers NaN to an all-black image."""
-    model = tiny_model(nan_on_black=nan_on_black).SerializeToString()
+    """Write the bundle to *path*.
+
+    With *nan_on_black* the model answers NaN to an all-black image, with *fail_on_white* ONNX Runtime raises for a
+    batch that holds an all-white one.
+    """
+    model = tiny_model(nan_on_black=nan_on_black, fail_on_white=fail_on_white).SerializeToString()
     manifest = tiny_manifest(model, version=version)
     bare = write_bundle(path, manifest=manifest, model=model)
     engine = Engine(bare, provider="cpu", max_batch_size=256)
@@ -91,7 +96,7 @@ def png(color: tuple[int, int, int], *, width: int = 16, height: int = 12) -> by
     return buffer.getvalue()
 
 
-def tiny_model(*, nan_on_black: bool = False) -> onnx.ModelProto:
+def tiny_model(*, nan_on_black: bool = False, fail_on_white: bool = False) -> onnx.ModelProto:
     """Return the graph: N images, 12 features, 9 logits, 6 classes, 3 groups, 5 top classes."""
     weights, bias = _linear_layer()
     slice_sizes = [1 + len(classes) for classes in GROUPS.values()]
@@ -107,6 +112,7 @@ def tiny_model(*, nan_on_black: bool = False) -> onnx.ModelProto:
         "to_class_order": np.argsort(in_group_order).astype(np.int64),
         "k": np.array([5], np.int64),
         "nothing": np.float32(0),
+        "twelve_nothings": np.zeros(12, np.float32),
     }
     node = helper.make_node
     slices = [f"slice_{i}" for i in range(len(GROUPS))]
@@ -117,6 +123,7 @@ def tiny_model(*, nan_on_black: bool = False) -> onnx.ModelProto:
         node("AveragePool", ["planes"], ["quarters"], kernel_shape=[4, 4], strides=[4, 4]),  # (N, 3, 2, 2)
         node("Flatten", ["quarters"], ["features"]),
         node("Gemm", ["features", "weights", "bias"], ["finite_logits"]),
+        *_faults(nan_on_black, fail_on_white),
         node("Split", ["logits", "slice_sizes"], slices, axis=1),
         *(node("Softmax", [name], [f"p_{name}"], axis=1) for name in slices),
         *(node("Slice", [f"p_{name}", "zero", "one", "one"], [f"others_{name}"]) for name in slices),
@@ -130,14 +137,6 @@ def tiny_model(*, nan_on_black: bool = False) -> onnx.ModelProto:
         node("ReduceMin", ["others_scores", "one"], ["least_others"], keepdims=0),
         node("Neg", ["least_others"], ["score"]),
     ]
-    if nan_on_black:
-        nodes[6:6] = [
-            node("ReduceSum", ["features", "one"], ["brightness"], keepdims=1),
-            node("Div", ["nothing", "brightness"], ["zero_or_nan"]),
-            node("Add", ["finite_logits", "zero_or_nan"], ["logits"]),
-        ]
-    else:
-        nodes.insert(6, node("Identity", ["finite_logits"], ["logits"]))
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -152,15 +151,32 @@ def tiny_model(*, nan_on_black: bool = False) -> onnx.ModelProto:
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", sum(slice_sizes)]),
             helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 12]),
         ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        [
+            numpy_helper.from_array(np.asarray(value), name)
+            for name, value in constants.items()
+            if any(name in user.input for user in nodes)
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
+def _faults(nan_on_black: bool, fail_on_white: bool) -> list[onnx.NodeProto]:
+    """Return the nodes from `finite_logits` to `logits`: a term that is zero except on the images named."""
+    node = helper.make_node
+    brightness = node("ReduceSum", ["features", "one"], ["brightness"], keepdims=1)  # (N, 1), 0 to 12
+    add = node("Add", ["finite_logits", "term"], ["logits"])
+    if nan_on_black:
+        return [brightness, node("Div", ["nothing", "brightness"], ["term"]), add]
+    if fail_on_white:  # 12 is out of range
+        index = node("Cast", ["brightness"], ["index"], to=TensorProto.INT64)
+        return [brightness, index, node("Gather", ["twelve_nothings", "index"], ["term"]), add]
+    return [node("Identity", ["finite_logits"], ["logits"])]
+
+
 def _linear_layer() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return weights (12, C+K) and bias (C+K,): how near the mean colour is to each class, and a constant for others."""
+    """Return weights (12, C+K) and bias (C+K,): nearness to each class colour, and a constant for others."""
     colors = np.array(list(CLASSES.values()), np.float32)  # (C, 3)
     columns, bias = [], []
     for classes in GROUPS.values():

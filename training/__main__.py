@@ -42,11 +42,13 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of the split, the order and the augmentation.")] = 0,
 ) -> None:
     """Fit a model on a labelled folder."""
+    from training.distributed import process_group
     from training.fit import Recipe
     from training.train import TrainConfig, train as run
 
     recipe = Recipe(epochs, batch_size, learning_rate, weight_decay, flat_weight, group_weight, bf16=bf16, seed=seed)
-    run(TrainConfig(data, out, backbone or "R26-s2", weights, fit, grouping, size, calibration, validation, recipe))
+    with process_group():
+        run(TrainConfig(data, out, backbone or "R26-s2", weights, fit, grouping, size, calibration, validation, recipe))
 
 
 def main() -> None:

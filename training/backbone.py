@@ -61,8 +61,9 @@ class StdConv2d(nn.Conv2d):
 
     def standardised_weight(self) -> Tensor:
         """The weight that is convolved with, (C_out, C_in, kH, kW)."""
-        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
-        return (self.weight - mean) / torch.sqrt(variance + STANDARDISATION_EPS)
+        fan_in = self.weight[0].numel()
+        # A layer norm over the fan-in is the standardisation, fused in both directions.
+        return F.layer_norm(self.weight.flatten(1), (fan_in,), eps=STANDARDISATION_EPS).view_as(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         weight = self.standardised_weight()

@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training import checkpoint
 from training.augment import augment
+from training.distributed import average_gradients, rank, world_size
 from training.errors import CheckpointError
 from training.network import Network
 from training.progress import say, track
@@ -67,11 +68,12 @@ class Batches:
         epoch, position = divmod(step, self.per_epoch)
         order = torch.from_numpy(np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.labels)))
         chosen = order[position * self.recipe.batch_size : (position + 1) * self.recipe.batch_size]
-        inputs = self.inputs[chosen]
+        inputs, labels = self.inputs[chosen], self.labels[chosen]
         if self.augmented:
             generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
             inputs = augment(inputs, generator)
-        return inputs, self.labels[chosen]
+        # Every process draws the whole batch and takes its share, so that how many there are changes nothing.
+        return inputs[rank() :: world_size()], labels[rank() :: world_size()]
 
 
 def fit_network(
@@ -84,7 +86,6 @@ def fit_network(
 ) -> Network:
     """Fit backbone and heads on uint8 pictures (N, H, W, 3); resumes from `run` and returns the averaged network."""
     batches = Batches(torch.from_numpy(pixels), torch.from_numpy(labels), recipe, augmented=True)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return _fit(network, batches, recipe, run, network.forward, evaluate)
 
 
@@ -119,7 +120,8 @@ def _fit(
     for epoch in range(first // batches.per_epoch, recipe.epochs):
         started, total = time.monotonic(), 0.0
         steps = range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch)
-        for step in track(steps, len(steps), f"epoch {epoch + 1} of {recipe.epochs}"):
+        what = f"epoch {epoch + 1} of {recipe.epochs}"
+        for step in track(steps, len(steps), what) if rank() == 0 else steps:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate_at(step, batches.steps)
             inputs, labels = batches(step)
@@ -128,11 +130,13 @@ def _fit(
             loss = network.loss(features, labels, flat_weight=recipe.flat_weight, group_weight=recipe.group_weight)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            average_gradients(parameters)
             optimizer.step()
             averaged.update_parameters(network)
             total += loss.item()
-        _save(run / CHECKPOINT_NAME, steps.stop, recipe, network, averaged, optimizer)
-        _report(epoch, recipe, total / len(steps), time.monotonic() - started, averaged.module, evaluate)
+        if rank() == 0:
+            _save(run / CHECKPOINT_NAME, steps.stop, recipe, network, averaged, optimizer)
+            _report(epoch, recipe, total / len(steps), time.monotonic() - started, averaged.module, evaluate)
     return averaged.module
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training import checkpoint, groups
+from training.distributed import rank
 from training.data import DataSet, hold_out, load_pixels, read_data_set, write_list
 from training.errors import CheckpointError, GroupingError
 from training.features import extract
@@ -56,9 +57,10 @@ def train(config: TrainConfig) -> Path:
     data = read_data_set(config.data)
     calibration, validation, fitted = hold_out(data, (config.calibration, config.validation), seed=config.recipe.seed)
     config.out.mkdir(parents=True, exist_ok=True)
-    write_list(calibration, config.out / "calibration.txt")
-    write_list(validation, config.out / "validation.txt")
-    say(f"{len(fitted)} pictures to fit, {len(calibration)} to calibrate, {len(validation)} to validate")
+    if rank() == 0:
+        write_list(calibration, config.out / "calibration.txt")
+        write_list(validation, config.out / "validation.txt")
+        say(f"{len(fitted)} pictures to fit, {len(calibration)} to calibrate, {len(validation)} to validate")
     pixels = _pixels(fitted, config.size, "decoding")
     held_out = _pixels(validation, config.size, "decoding")
 
@@ -68,11 +70,13 @@ def train(config: TrainConfig) -> Path:
     if config.weights is not None:
         checkpoint.read_backbone(config.weights, network.backbone)
     config_json = config.as_json() | {"classes": list(data.classes), "groups": _groups_json(grouping), "data_fingerprint": fitted.fingerprint()}
-    _write_config(config.out / CONFIG_NAME, config_json)
-    say(f"{config.backbone}, {len(data.classes)} classes in {len(grouping.names)} groups")
+    if rank() == 0:
+        _write_config(config.out / CONFIG_NAME, config_json)
+        say(f"{config.backbone}, {len(data.classes)} classes in {len(grouping.names)} groups")
     network = _fit(config, network, pixels, fitted.labels, held_out, validation.labels)
     file = config.out / NETWORK_NAME
-    checkpoint.save({"network": network.state_dict()}, file)
+    if rank() == 0:
+        checkpoint.save({"network": network.state_dict()}, file)
     return file
 
 

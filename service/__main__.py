@@ -1,0 +1,36 @@
+"""Serve a bundle over HTTP: `python -m service`; every setting is an environment variable, see settings.py."""
+
+import sys
+
+from pydantic import ValidationError
+
+from service.errors import MosGuardError
+from service.logs import configure_logging
+from service.server import run
+from service.settings import Settings, one_sentence
+
+BAD_BUNDLE, BAD_SETTINGS, INTERRUPTED = 1, 2, 130
+
+
+def main() -> int:
+    """Return the exit status: 0 after an orderly end, 1 for a bundle that cannot be served, 2 for wrong settings."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.stderr.write(f"{one_sentence(error)}\n")
+        return BAD_SETTINGS
+    handler = configure_logging(settings.log_format, settings.log_level)
+    try:
+        run(settings)
+    except MosGuardError as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_BUNDLE
+    except KeyboardInterrupt:  # before the server took over the signal
+        return INTERRUPTED
+    finally:
+        handler.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The shapes of requests and answers, for the OpenAPI pages; a test holds the real answers against them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from service.bundle import Group, InputSpec
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+VERDICT_EXAMPLE: dict[str, Any] = {
+    "label": "apple",
+    "class_index": 0,
+    "probability": 0.93,
+    "group": "fruit and vegetables",
+    "decision": "in",
+    "score": -0.012,
+    "threshold": -0.871,
+    "p_value": 0.64,
+    "others_scores": {"fruit and vegetables": 0.012, "people": 0.9998},
+    "top": [{"label": "apple", "probability": 0.93}, {"label": "pear", "probability": 0.04}],
+    "model": "cifar100-bit",
+    "version": "1",
+    "request_id": "5f0c8d5a4c0b4a6f9a1de3c2b7f80e11",
+}
+PROBLEM_EXAMPLE: dict[str, Any] = {
+    "type": "urn:mos-guard:problem:corrupt_image",
+    "title": "Corrupt image",
+    "status": 400,
+    "detail": "The image is truncated or damaged; save it again and send it whole.",
+    "code": "corrupt_image",
+    "request_id": "5f0c8d5a4c0b4a6f9a1de3c2b7f80e11",
+}
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Ranked(_Answer):
+    """One of the most probable classes."""
+
+    label: str
+    probability: Probability
+
+
+class Verdict(_Answer):
+    """The answer for one image: its class, and whether it is in-distribution at all."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [VERDICT_EXAMPLE]})
+
+    label: str
+    class_index: Annotated[int, Field(ge=0, description="Index into the classes of /model.")]
+    probability: Annotated[Probability, Field(description="Group softmax, *others* in the denominator.")]
+    group: Annotated[str, Field(description="The group that the class is in.")]
+    decision: Annotated[Literal["in", "out"], Field(description="`in` iff score >= threshold.")]
+    score: Annotated[float, Field(ge=-1, le=0, description="-min(others_scores); higher is in-distribution.")]
+    threshold: float
+    p_value: Annotated[Probability, Field(description="Conformal, against the calibration scores.")]
+    others_scores: Annotated[dict[str, Probability], Field(description="p(others) of each group.")]
+    top: Annotated[list[Ranked], Field(description="The most probable classes, best first, at most five.")]
+    model: str
+    version: str
+    request_id: str
+
+
+class Problem(_Answer):
+    """RFC 9457 problem details; `code` is stable, texts may change."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PROBLEM_EXAMPLE]})
+
+    type: str
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+    code: str
+    request_id: str
+
+
+class Status(_Answer):
+    """A probe's answer where all is well."""
+
+    status: Literal["live", "ready"]
+
+
+class Guarantee(_Answer):
+    """What the threshold promises and what it was made from; shares are fractions."""
+
+    tpr: Probability
+    confidence: Probability
+    tpr_interval: tuple[Probability, Probability]
+    method: str
+    n: Annotated[int, Field(description="Calibration images.")]
+    k: Annotated[int, Field(description="Rank of the threshold among their scores.")]
+    created: datetime
+    model_sha256: str
+    preprocess_sha256: str
+    data: dict[str, JsonValue]
+
+
+class ModelCard(_Answer):
+    """What is served: the classes, the groups, the input, the threshold with its guarantee, the provider in use."""
+
+    name: str
+    version: str
+    created: datetime
+    backbone: str
+    precision: str
+    provider: Annotated[Literal["cuda", "tensorrt", "cpu"], Field(description="The one really in use.")]
+    input: InputSpec
+    classes: list[str]
+    groups: Annotated[list[Group], Field(description="Each group's classes, as indices into `classes`.")]
+    threshold: Annotated[float | None, Field(description="null until the bundle is calibrated.")]
+    guarantee: Guarantee | None
+    model_sha256: str
+    preprocess_sha256: str
+    training: dict[str, JsonValue]
+    metrics: dict[str, JsonValue]

@@ -1,0 +1,53 @@
+"""What the tests of deploy/ share: where the files are, how PromQL is read, which series the service exports."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from service.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+RULES = sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
+
+_SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
+# What stands in an expression and is neither a function nor a series.
+_KEYWORDS = {"and", "or", "unless", "offset", "bool", "by", "on", "ignoring", "group_left", "group_right"}
+_STRINGS = re.compile(r'"[^"]*"')
+_LABELS = re.compile(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on|ignoring|group_left|group_right)\s*\([^)]*\)")
+_NAMES = re.compile(r"(?<![\w.:])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])")
+
+
+def read_yaml(path: Path) -> Any:
+    """The one document of a YAML file."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def rules() -> list[dict[str, Any]]:
+    """Every recording and alerting rule."""
+    return [rule for path in RULES for group in read_yaml(path)["groups"] for rule in group["rules"]]
+
+
+def series_in(expression: str) -> set[str]:
+    """The names of the series that a PromQL expression reads."""
+    bare = _LABELS.sub(" ", _STRINGS.sub('""', expression))
+    return set(_NAMES.findall(bare)) - _KEYWORDS
+
+
+def known_series() -> set[str]:
+    """What an expression may read: the service's own series, its process, the rules' and Prometheus's own."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    ProcessCollector(registry=registry)
+    exported = {family.name + suffix for family in registry.collect() for suffix in _SUFFIXES[family.type]}
+    return exported | {rule["record"] for rule in rules() if "record" in rule} | {"up", "ALERTS"}
+
+
+def run(*command: str | Path) -> str:
+    """Run *command* and return what it printed; fails with that where it fails."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout

@@ -1,0 +1,87 @@
+"""docker-compose.yml and its GPU overlay."""
+
+import shutil
+
+import pytest
+
+from service.settings import Settings
+from tests.deploy.sources import ROOT, read_yaml, run
+
+COMPOSE = ROOT / "docker-compose.yml"
+GPU = ROOT / "deploy/compose.gpu.yml"
+SERVICES = read_yaml(COMPOSE)["services"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_may_do_nothing_it_need_not(name: str) -> None:
+    """Read-only root, no capability, no new privilege; for every container of the file."""
+    assert SERVICES[name]["read_only"] is True
+    assert SERVICES[name]["cap_drop"] == ["ALL"]
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_on_loopback_unless_asked_for(name: str) -> None:
+    """Nothing is reachable from another machine by default: there is no key and no password by default either."""
+    for port in SERVICES[name].get("ports", []):
+        assert port.startswith(("127.0.0.1:", "${BIND_ADDRESS:-127.0.0.1}:"))
+
+
+@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+def test_images_from_elsewhere_are_pinned(name: str) -> None:
+    """A tag names one version, so that two starts run the same."""
+    tag = SERVICES[name]["image"].partition(":")[2]
+    assert tag.lstrip("v").count(".") == 2
+
+
+def test_the_stop_leaves_time_to_drain() -> None:
+    """The engine kills only after the service has had its time, and the service uses its time up at most."""
+    grace = SERVICES["service"]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) > SERVICES["service"]["environment"]["MOS_DRAIN_SECONDS"]
+
+
+def test_every_setting_can_be_given() -> None:
+    """A MOS_ variable of the shell or of .env reaches the service, but for what the container fixes."""
+    fixed_by_the_image = {"MOS_HOST", "MOS_PORT"}
+    needs_a_mount = {"MOS_API_KEYS_FILE"}
+    settings = {f"MOS_{name}".upper() for name in Settings.model_fields}
+    assert SERVICES["service"]["environment"].keys() == settings - fixed_by_the_image - needs_a_mount
+
+
+def test_grafana_has_no_account() -> None:
+    """There is no password to guess: viewers are anonymous, on loopback, and the initial admin is not created."""
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert not any("PASSWORD" in name for name in environment)
+
+
+def test_the_calibration_job_starts_only_when_asked() -> None:
+    """`up` leaves it alone; it reads the data and writes the bundle as the caller, without a network."""
+    job = SERVICES["calibrate"]
+    mounts = {mount["target"]: mount for mount in job["volumes"]}
+    assert job["profiles"] == ["calibrate"]
+    assert job["image"] == SERVICES["service"]["image"]
+    assert job["entrypoint"] == ["python", "-m", "training", "calibrate", "--bundle", "/bundle", "--data", "/data"]
+    assert job["user"] == "${UID:-1000}:${GID:-1000}"
+    assert mounts["/data"]["read_only"] is True
+    assert not mounts["/bundle"].get("read_only", False)
+    assert job["network_mode"] == "none"
+
+
+def test_the_gpu_overlay_asks_for_a_gpu_and_for_no_fallback() -> None:
+    """The GPU is reserved, the CUDA libraries are built in, and the service refuses anything else."""
+    for service in read_yaml(GPU)["services"].values():
+        [device] = service["deploy"]["resources"]["reservations"]["devices"]
+        assert device["capabilities"] == ["gpu"]
+        assert service["build"]["args"]["EXTRAS"] == "calibrate,cuda"
+    assert read_yaml(GPU)["services"]["service"]["environment"]["MOS_PROVIDER"] == "cuda"
+
+
+@pytest.mark.parametrize("files", [(COMPOSE,), (COMPOSE, GPU)], ids=["cpu", "gpu"])
+def test_docker_compose_accepts_the_files(files) -> None:
+    """Compose itself finds no fault, alone and with the overlay."""
+    if shutil.which("docker-compose") is None:
+        pytest.skip("docker-compose is not installed")
+    arguments = [argument for file in files for argument in ("-f", file)]
+    run("docker-compose", *arguments, "config", "--quiet")

@@ -1,0 +1,156 @@
+"""Real pictures through a real server process: photos, CIFAR-100 test pictures, and what is neither."""
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from service import schemas
+from service.settings import DEFAULT_BUNDLE
+from tests.server_process import ServerProcess, running_server
+from tests.tiny_bundle import write_tiny_bundle
+
+pytestmark = pytest.mark.e2e
+
+Picture = tuple[str, bytes]  # its class and its encoded bytes
+
+
+def read_pictures(archive: Path, every: int) -> list[Picture]:
+    """Return every *every*th picture of an archive of class folders."""
+    with tarfile.open(archive) as tar:
+        members = sorted((member for member in tar if member.isfile()), key=lambda member: member.name)
+        chosen = members[::every]
+        return [(member.name.split("/")[-2], file.read()) for member in chosen if (file := tar.extractfile(member))]
+
+
+@pytest.fixture(scope="module")
+def cifar(shared_data: Path) -> list[Picture]:
+    """Three test pictures of each of the 100 classes."""
+    return read_pictures(shared_data / "cifar100-test.tar.gz", every=33)
+
+
+@pytest.fixture(scope="module", params=["tiny", "shipped"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    folder = tmp_path_factory.mktemp("server")
+    if request.param == "shipped":
+        skip_without_shipped_bundle()
+        bundle = DEFAULT_BUNDLE
+    else:
+        bundle = write_tiny_bundle(folder / "bundle").path
+    with running_server(folder, bundle=bundle, deadline_ms=120_000) as server:
+        server.wait_until_ready()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    skip_without_shipped_bundle()
+    with running_server(tmp_path_factory.mktemp("shipped"), deadline_ms=120_000) as server:
+        server.wait_until_ready()
+        yield server
+
+
+def skip_without_shipped_bundle() -> None:
+    if not DEFAULT_BUNDLE.is_dir():
+        pytest.skip("the shipped bundle, service/default_bundle, is not here")
+
+
+def judge(server: ServerProcess, pictures: Sequence[bytes], clients: int = 8) -> list[dict[str, Any]]:
+    """Return the verdicts on *pictures*, sent one by one by some clients at a time."""
+    with httpx.Client(base_url=server.url, timeout=120) as client, ThreadPoolExecutor(clients) as pool:
+        responses = list(pool.map(lambda content: client.post("/predict", content=content), pictures))
+    for response in responses:
+        assert response.status_code == 200, response.text
+        schemas.Verdict.model_validate_json(response.content, strict=True)
+    return [response.json() for response in responses]
+
+
+def share_in(verdicts: Sequence[dict[str, Any]]) -> float:
+    return sum(verdict["decision"] == "in" for verdict in verdicts) / len(verdicts)
+
+
+def same(one: dict[str, Any], other: dict[str, Any], tolerance: float = 1e-4) -> bool:
+    """Say whether two verdicts are equal but for rounding, which may depend on the size of the batch."""
+    groups = one["others_scores"]
+    return one["label"] == other["label"] and all(
+        abs(groups[group] - other["others_scores"][group]) <= tolerance for group in groups
+    )
+
+
+def test_every_photo_gets_a_verdict(server: ServerProcess, photos: list[bytes]) -> None:
+    """A hundred ordinary JPEGs, colour and grey, of any size: none is refused."""
+    assert len(judge(server, photos)) == 100
+
+
+def test_a_photo_gets_one_verdict_however_it_travels(server: ServerProcess, photos: list[bytes]) -> None:
+    """Alone or among others, raw or in a form, the verdict on a picture is the same."""
+    some = photos[::10]
+    alone = judge(server, some, clients=1)
+    together = judge(server, some, clients=10)
+    form = httpx.post(
+        f"{server.url}/predict/batch", files=[("files", ("x.jpg", photo)) for photo in some], timeout=120
+    ).json()
+    for one, two, three in zip(alone, together, form, strict=True):
+        assert same(one, two)
+        assert same(one, three)
+
+
+def test_a_cut_photo_is_refused(server: ServerProcess, photos: list[bytes]) -> None:
+    """Half an upload is an error, never a verdict."""
+    for photo in photos[::10]:
+        response = httpx.post(f"{server.url}/predict", content=photo[: len(photo) // 2])
+        assert (response.status_code, response.json()["code"]) == (400, "corrupt_image")
+
+
+def test_small_pictures_get_verdicts(server: ServerProcess, cifar: list[Picture]) -> None:
+    """32 x 32 PNGs, three of each class."""
+    assert len(judge(server, [content for _, content in cifar])) == len(cifar)
+
+
+def test_the_shipped_model_knows_its_classes(shipped: ServerProcess, cifar: list[Picture]) -> None:
+    """Test pictures of its classes are mostly in, about as many as calibration promised, and mostly right."""
+    verdicts = judge(shipped, [content for _, content in cifar])
+    assert {verdict["label"] for verdict in verdicts} <= set(httpx.get(f"{shipped.url}/model").json()["classes"])
+    expected = shipped.metric("mos_expected_in_ratio")
+    # 304 pictures: a share is off by 0.06 in far fewer than one of a thousand draws.
+    assert abs(share_in(verdicts) - expected) <= 0.06
+    right = [verdict["label"] == name for verdict, (name, _) in zip(verdicts, cifar, strict=True)]
+    assert sum(right) / len(right) >= 0.5
+
+
+@pytest.mark.parametrize("archive", ["ood-textures.tar", "ood-omniglot.tar"])
+def test_the_shipped_model_refuses_more_of_what_is_foreign(
+    shipped: ServerProcess, shared_data: Path, cifar: list[Picture], archive: str
+) -> None:
+    """Of textures and of handwriting fewer are in than of its own classes, by far."""
+    foreign = judge(shipped, [content for _, content in read_pictures(shared_data / archive, every=6)])
+    own = judge(shipped, [content for _, content in cifar])
+    assert share_in(foreign) <= share_in(own) - 0.2
+
+
+def test_the_shipped_model_judges_odd_pictures(shipped: ServerProcess, photos: list[bytes]) -> None:
+    """One pixel, a line, transparency, 16 bits, a palette, CMYK and grey: each has its verdict, by one rule."""
+    photo = Image.open(io.BytesIO(photos[0])).convert("RGB").resize((60, 40))
+    odd = {
+        "pixel": photo.resize((1, 1)),
+        "line": photo.resize((500, 2)),
+        "palette": photo.convert("P"),
+        "grey": photo.convert("L"),
+        "bits": photo.convert("1"),
+        "alpha": photo.convert("RGBA"),
+        "sixteen": photo.convert("L").convert("I;16"),
+    }
+    files = []
+    for picture in odd.values():
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        files.append(buffer.getvalue())
+    buffer = io.BytesIO()
+    photo.convert("CMYK").save(buffer, "JPEG")
+    assert len(judge(shipped, [*files, buffer.getvalue()])) == 8
