@@ -177,7 +177,7 @@ async def _pipeline(
         observe=metrics.canary,
     )
     metrics.watch(queue_depth=lambda: pipeline.depth, ready=lambda: health.ready)
-    batcher.start()
+    pipeline.start()
     canaries = asyncio.create_task(watch.run(), name="canaries")
     try:
         yield pipeline

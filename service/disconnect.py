@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 # Watching costs a task, so it begins only once a request has lasted: most are answered before.
-WATCH_AFTER_SECONDS = 0.05
+WATCH_AFTER_SECONDS = 0.2
 
 
 class CancelOnDisconnect:

@@ -4,13 +4,14 @@ import json
 import logging
 import os
 import threading
+from collections import deque
 from datetime import UTC, datetime
-from queue import SimpleQueue
 from typing import Literal
 
 STDERR = 2
 # What may wait for a slow sink; later lines are dropped and counted.
 MAX_WAITING_LINES = 10_000
+_WRITE_EVERY_SECONDS = 0.1
 # A sink that takes nothing for so long at the end is left behind.
 _LAST_WRITE_SECONDS = 2.0
 
@@ -38,38 +39,44 @@ class TextFormatter(logging.Formatter):
 
 
 class BackgroundHandler(logging.Handler):
-    """Writes lines to a file descriptor from a thread; `emit` never waits."""
+    """Writes lines to a file descriptor from a thread, many at a time; `emit` neither waits nor wakes anybody."""
 
     def __init__(self, descriptor: int = STDERR) -> None:
         super().__init__()
         self.dropped_lines = 0
         self._descriptor = descriptor
-        self._lines: SimpleQueue[str | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
+        self._lines: deque[str] = deque()
+        self._is_closed = threading.Event()
+        self._thread = threading.Thread(target=self._write_until_closed, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the line of *record*, or drop it where too many wait."""
-        if self._lines.qsize() >= MAX_WAITING_LINES:
+        """Keep the line of *record* for the thread, or drop it where too many wait."""
+        if len(self._lines) >= MAX_WAITING_LINES:
             self.dropped_lines += 1
-            return
-        self._lines.put(self.format(record))
+        else:
+            self._lines.append(self.format(record))
 
     def close(self) -> None:
         """Write what waits, as far as the sink takes it, and end the thread."""
-        self._lines.put(None)
+        self._is_closed.set()
         self._thread.join(_LAST_WRITE_SECONDS)
         super().close()
 
-    def _write_all(self) -> None:
-        while (line := self._lines.get()) is not None:
-            # To the descriptor itself: a thread stuck inside sys.stderr would hold its lock when the process exits.
-            data = line.encode(errors="backslashreplace") + b"\n"
-            try:
-                while data:
-                    data = data[os.write(self._descriptor, data) :]
-            except OSError:
-                self.dropped_lines += 1
+    def _write_until_closed(self) -> None:
+        while not self._is_closed.wait(_WRITE_EVERY_SECONDS):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        data = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
+        # To the descriptor itself: a thread stuck inside sys.stderr would hold its lock when the process exits.
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            self.dropped_lines += len(lines)
 
 
 def configure_logging(form: Literal["json", "text"], level: str) -> BackgroundHandler:

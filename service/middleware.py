@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth import check_api_key
+from service.errors import NotReady
 from service.health import Health
 from service.metrics import Metrics
 
@@ -90,7 +91,15 @@ class ExchangeMiddleware:
             if trace.status:
                 raise
             await self._problem(error, trace)(scope, answer.receive, answer.send)
+        except asyncio.CancelledError:
+            if trace.status or not self._health.draining:
+                raise
+            # The server ends and waits no longer: even then the client hears it from us.
+            trace.body_ended = True  # nothing more of it will be read
+            ending = NotReady("The service ended before the request was complete; send it to another replica.")
+            await self._problem(ending, trace)(scope, answer.receive, answer.send)
         finally:
+            trace.status = trace.status or UNANSWERED
             self._note(scope["method"], trace)
 
     def _begin(self, scope: Scope) -> Trace:
@@ -106,7 +115,7 @@ class ExchangeMiddleware:
             elif name == b"x-request-id" and _SAFE_ID.fullmatch(value):
                 trace.request_id = value.decode("ascii")
         if not trace.request_id:
-            trace.request_id = uuid.uuid4().hex
+            trace.request_id = f"{random.getrandbits(128):032x}"  # unique, not secret: no system call for it
         return trace
 
     def _closes(self, trace: Trace) -> bool:
@@ -115,7 +124,7 @@ class ExchangeMiddleware:
         return refused_body or trace.status == 408 or self._health.draining
 
     def _note(self, method: str, trace: Trace) -> None:
-        self._metrics.request(trace.route, trace.status or UNANSWERED, trace.seconds)
+        self._metrics.request(trace.route, trace.status, trace.seconds)
         level = logging.DEBUG if trace.route in OPEN_ROUTES else logging.ERROR if trace.status == 500 else logging.INFO
         if not _log.isEnabledFor(level):
             return

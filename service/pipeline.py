@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from service.errors import DeadlineExceeded, NotReady, Overloaded
 from service.health import Health
 from service.preprocess import decode
 from service.verdict import Judge, Row, Verdict
+from service.workers import Workers
 
 Image = NDArray[np.uint8]  # (H, W, 3)
 
@@ -43,15 +43,20 @@ class Pipeline:
         batcher: Batcher[Image, Row],
         judge: Judge,
     ) -> None:
-        self._decode = partial(decode, height=input_spec.height, width=input_spec.width, max_pixels=max_pixels)
-        self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
-        # Twice the threads, so that a thread that ends finds the next image without waiting for the event loop. All
-        # others wait here, where a caller that leaves takes its bytes with it, and not in the executor's own queue.
-        self._decode_slots = asyncio.Semaphore(2 * decode_threads)
+        self._decoders: Workers[bytes, Image] = Workers(
+            partial(decode, height=input_spec.height, width=input_spec.width, max_pixels=max_pixels),
+            threads=decode_threads,
+            name="decode",
+        )
         self._decoding = 0
         self._max_queue = max_queue
         self._batcher = batcher
         self._judge = judge
+
+    def start(self) -> None:
+        """Start the threads; the running event loop is the one that callers must use."""
+        self._decoders.start()
+        self._batcher.start()
 
     @property
     def depth(self) -> int:
@@ -84,15 +89,14 @@ class Pipeline:
     async def _decoded(self, encoded: bytes) -> Image:
         self._decoding += 1
         try:
-            async with self._decode_slots:
-                return await asyncio.get_running_loop().run_in_executor(self._decoders, self._decode, encoded)
+            return await self._decoders.run(encoded)
         finally:
             self._decoding -= 1
 
     async def drain(self) -> None:
         """Answer all that was accepted and end the threads."""
         await self._batcher.drain()
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._decoders.stop()
 
 
 def run_on(engine: Engine, health: Health, images: Sequence[Image]) -> list[Row]:

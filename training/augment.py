@@ -9,7 +9,7 @@ GREY = 127  # zero after normalisation
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifted crop (reflected borders), horizontal flip and a square cut-out, drawn for each picture; uint8 (N, H, W, 3).
+    """Shifted crop (reflected borders), horizontal flip and a cut-out square, drawn for each of uint8 (N, H, W, 3).
 
     The shift is up to an eighth of the side and the cut-out a quarter of it: 4 and 8 pixels at 32.
     """

@@ -1,8 +1,8 @@
 """BiT ResNetV2: the feature extractor, in one file.
 
-Weight-standardised convolutions, GroupNorm and pre-activation bottlenecks, as in "Big Transfer" (Kolesnikov et al., 2020).
-`backbone(name)` builds one of `KNOWN_BACKBONES`: the paper's five, which start with a 7x7 stride-2 root and a max-pool and
-expect large pictures, and small ones with a 3x3 root for small pictures and CPUs.
+Weight-standardised convolutions, GroupNorm and pre-activation bottlenecks, as in "Big Transfer" (Kolesnikov et al.,
+2020). `backbone(name)` builds one of `KNOWN_BACKBONES`: the paper's five, which start with a 7x7 stride-2 root and a
+max-pool and expect large pictures, and small ones with a 3x3 root for small pictures and CPUs.
 
 Legend: N batch, C channels, H and W height and width, D = `Backbone.feature_size`.
 Parameter names (`root.conv`, `block1.unit01.conv1`, ...) are stable: checkpoints and exported models refer to them.
@@ -39,7 +39,7 @@ class BackboneConfig:
     @property
     def feature_size(self) -> int:
         """D, the number of channels out of the last block."""
-        return self.width * 2 ** (len(self.units) - 1)
+        return self.width << (len(self.units) - 1)
 
 
 KNOWN_BACKBONES: dict[str, BackboneConfig] = {
@@ -103,8 +103,8 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(out)
         out = self.conv1(out)
         out = self.conv2(F.relu(self.norm2(out)))
-        out = self.conv3(F.relu(self.norm3(out)))
-        return out + shortcut
+        residual: Tensor = self.conv3(F.relu(self.norm3(out)))
+        return residual + shortcut
 
 
 class Root(nn.Module):

@@ -1,8 +1,9 @@
-"""The threshold: the largest one that keeps the promised share of in-distribution pictures, with the promised confidence.
+"""The threshold: the largest one that keeps the promised share of in-distribution pictures, with the promised
+confidence.
 
-Given n exchangeable in-distribution scores, the share of later pictures that falls below the k-th smallest is distributed as
-Beta(k, n + 1 - k). The plain 5 % quantile therefore breaks its promise of 95 % about every other time; a smaller k keeps it.
-No torch: this runs inside the service's image.
+Given n exchangeable in-distribution scores, the share of later pictures that falls below the k-th smallest is
+distributed as Beta(k, n + 1 - k). The plain 5 % quantile therefore breaks its promise of 95 % about every other time;
+a smaller k keeps it. No torch: this runs inside the service's image.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def fit(
     k = threshold_rank(n, tpr, confidence)
     ordered = np.sort(scores)
     threshold = float(ordered[k - 1])
-    assert accepts(ordered, threshold).sum() >= n - k + 1, "the k-th smallest score rejects at most k - 1. This is a bug."
+    assert accepts(ordered, threshold).sum() >= n - k + 1, (
+        "the k-th smallest score rejects at most k - 1. This is a bug."
+    )
     ranks = np.unique(np.linspace(1, n, min(n, REFERENCE_SIZE)).round().astype(int))
     return Calibration(
         threshold=threshold,
@@ -92,7 +95,9 @@ def threshold_rank(n: int, tpr: float, confidence: float) -> int:
 def minimum_count(tpr: float, confidence: float) -> int:
     """The smallest n with 1 - tpr^n >= confidence: 59 at 95 % and 95 %."""
     if not (0 < tpr < 1 and 0 < confidence < 1):
-        raise CalibrationError(f"A TPR of {tpr} and a confidence of {confidence} must lie between 0 and 1; give such values.")
+        raise CalibrationError(
+            f"A TPR of {tpr} and a confidence of {confidence} must lie between 0 and 1; give such values."
+        )
     return int(np.ceil(np.log1p(-confidence) / np.log(tpr)))
 
 

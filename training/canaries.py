@@ -1,7 +1,8 @@
-"""Canary pictures: generated, so that every bundle can carry them, and odd enough to exercise every rule of preprocessing.
+"""Canary pictures: generated, so that every bundle can carry them, and odd enough to exercise every rule of
+preprocessing.
 
-Their verdicts do not matter, only that they never move: a JPEG that must be turned by its EXIF orientation, a PNG with alpha
-and a palette-free WebP, all of another size than the model's input.
+Their verdicts do not matter, only that they never move: a JPEG that must be turned by its EXIF orientation, a PNG
+with alpha and a palette-free WebP, all of another size than the model's input.
 """
 
 from __future__ import annotations

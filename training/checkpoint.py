@@ -25,7 +25,9 @@ def save(state: Mapping[str, Any], file: Path) -> None:
         temporary.replace(file)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"The checkpoint {file} cannot be written ({error.strerror}); free space or name another folder.") from error
+        raise CheckpointError(
+            f"The checkpoint {file} cannot be written ({error.strerror}); free space or name another folder."
+        ) from error
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -35,7 +37,9 @@ def load(file: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"There is no checkpoint {file}; name the folder of a finished run.") from error
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        raise CheckpointError(f"The checkpoint {file} cannot be read; it is damaged or no checkpoint. Train again.") from error
+        raise CheckpointError(
+            f"The checkpoint {file} cannot be read; it is damaged or no checkpoint. Train again."
+        ) from error
     return state
 
 
@@ -52,7 +56,9 @@ def read_backbone(source: Path, backbone: Backbone) -> None:
             raise CheckpointError(f"{source} has no weights for {name}; name the backbone that it was trained with.")
         if weights[name].shape != parameter.shape:
             found, wanted = tuple(weights[name].shape), tuple(parameter.shape)
-            raise CheckpointError(f"{name} is {found} in {source} and {wanted} here; name the backbone it was trained with.")
+            raise CheckpointError(
+                f"{name} is {found} in {source} and {wanted} here; name the backbone it was trained with."
+            )
     backbone.load_state_dict({name: weights[name] for name in backbone.state_dict()})
 
 
@@ -70,7 +76,9 @@ def _from_onnx(file: Path) -> dict[str, Tensor]:
     try:
         graph = onnx.load(file, load_external_data=False).graph
     except Exception as error:  # protobuf and the file system each have errors of their own
-        raise CheckpointError(f"{file} cannot be read as an ONNX model; name a bundle or a run's network.pt.") from error
+        raise CheckpointError(
+            f"{file} cannot be read as an ONNX model; name a bundle or a run's network.pt."
+        ) from error
     prefix = "backbone."
     return {
         tensor.name.removeprefix(prefix): torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))

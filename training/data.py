@@ -1,8 +1,8 @@
 """Data sets: where the pictures are, which class each is, and their pixels.
 
-A data set is a folder of class folders, a folder of super-class folders of class folders, or a list file in the authors'
-formats: `path label` a line, or `path group label-inside-the-group`. Pixels come from the service's own preprocessing, so that
-what is trained, calibrated and evaluated is what will be served.
+A data set is a folder of class folders, a folder of super-class folders of class folders, or a list file in the
+authors' formats: `path label` a line, or `path group label-inside-the-group`. Pixels come from the service's own
+preprocessing, so that what is trained, calibrated and evaluated is what will be served.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def hold_out(data: DataSet, fractions: Sequence[float], *, seed: int) -> list[Da
         members = generator.permutation(np.flatnonzero(data.labels == label))
         edges = np.cumsum([round(fraction * len(members)) for fraction in fractions])
         if len(members) <= edges[-1]:
-            raise DataError(f"Class {name!r} has {len(members)} pictures, too few to hold {edges[-1]} out; add pictures.")
+            raise DataError(
+                f"Class {name!r} has {len(members)} pictures, too few to hold {edges[-1]} out; add pictures."
+            )
         for part, chosen in zip(parts, np.split(members, edges), strict=True):
             part.append(chosen)
     return [data.select(np.sort(np.concatenate(part))) for part in parts]
@@ -127,7 +129,7 @@ def load_pixels(
 
 
 def read_pixels(file: Path, *, height: int, width: int) -> NDArray[np.uint8]:
-    """One picture through the service's preprocessing, uint8 (H, W, 3); DataError names the file that cannot be read."""
+    """One picture through the service's preprocessing, uint8 (H, W, 3); DataError names a file that is unreadable."""
     try:
         return decode(file.read_bytes(), height=height, width=width)
     except (OSError, InputError) as error:
@@ -182,5 +184,7 @@ def _read_list(file: Path, classes: Sequence[str] | None) -> DataSet:
     labels = [entry[0] if len(entry) == 1 else order[entry] for entry in numbers]
     names = tuple(classes) if classes else tuple(f"class {label}" for label in range(max(labels) + 1))
     if max(labels) >= len(names):
-        raise DataError(f"{file} has label {max(labels)}, but there are {len(names)} classes; check which data it lists.")
+        raise DataError(
+            f"{file} has label {max(labels)}, but there are {len(names)} classes; check which data it lists."
+        )
     return DataSet(file.parent, names, tuple(paths), np.array(labels, np.int64))

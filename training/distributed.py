@@ -1,7 +1,8 @@
-"""Several processes that fit one network: each takes its share of every batch, and gradients are averaged once a step.
+"""Several processes that fit one network: each takes its share of every batch, and gradients are averaged once a
+step.
 
-Start with `torchrun --nproc-per-node N -m training train ...`; without torchrun there is one process and nothing happens.
-On a busy machine N processes of one thread lose less to waiting than one process of N threads.
+Start with `torchrun --nproc-per-node N -m training train ...`; without torchrun there is one process and nothing
+happens. On a busy machine N processes of one thread lose less to waiting than one process of N threads.
 """
 
 from __future__ import annotations
@@ -45,5 +46,6 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
     flat /= world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    means = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))

@@ -1,13 +1,13 @@
 """What can go wrong while making or judging a bundle, as sentences that name the thing and the remedy.
 
-    service.errors.MosGuardError
-    └── TrainingError
-        ├── DataError           a data set, list file or cache that cannot be used
-        ├── GroupingError       a grouping that does not fit the classes
-        ├── UnknownBackbone     a backbone name that is not in the table
-        ├── CheckpointError     weights that are missing, damaged or of another shape
-        ├── ExportError         the exported model differs from the trained one
-        └── CalibrationError    too few or unusable calibration scores
+service.errors.MosGuardError
+└── TrainingError
+    ├── DataError           a data set, list file or cache that cannot be used
+    ├── GroupingError       a grouping that does not fit the classes
+    ├── UnknownBackbone     a backbone name that is not in the table
+    ├── CheckpointError     weights that are missing, damaged or of another shape
+    ├── ExportError         the exported model differs from the trained one
+    └── CalibrationError    too few or unusable calibration scores
 """
 
 from service.errors import MosGuardError

@@ -1,7 +1,7 @@
 """How good a bundle is: accuracy on ID data and every detector's figures against OOD sets.
 
-The scoring half (`collect`) runs the ONNX file that will be served and needs no torch. The figures follow from the saved
-scores alone, so that anyone can check them.
+The scoring half (`collect`) runs the ONNX file that will be served and needs no torch. The figures follow from the
+saved scores alone, so that anyone can check them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Bundle, read_bundle
+from service.bundle import Bundle, read_bundle, write_bundle
 from service.verdict import accepts
 from training.data import DataSet, read_data_set, read_pictures
 from training.detectors import DETECTORS, Outputs
@@ -105,13 +105,26 @@ def bundle_metrics(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def record(bundle: Bundle, evaluation: Evaluation) -> None:
+    """Write the figures into the bundle's manifest; model, calibration and canaries stay as they are."""
+    detectors = bundle.path / "detectors.npz"
+    write_bundle(
+        bundle.path,
+        manifest=bundle.manifest.model_copy(update={"metrics": bundle_metrics(evaluation)}),
+        model=bundle.model_path.read_bytes(),
+        canaries=bundle.canaries,
+        calibration=bundle.calibration,
+        detectors=detectors.read_bytes() if detectors.is_file() else None,
+    )
+
+
 def write_report(evaluation: Evaluation, out: Path) -> None:
     """Write `results.json`, `scores.npz`, the tables and the pictures to a folder."""
     from training.report import draw, tables
 
     out.mkdir(parents=True, exist_ok=True)
     flat = {f"{name}/{key}": value for name, values in evaluation.scores.items() for key, value in values.items()}
-    np.savez(out / "scores.npz", **flat)
+    np.savez(out / "scores.npz", **flat)  # type: ignore[arg-type]
     (out / "results.json").write_text(json.dumps(evaluation.results, indent=1) + "\n", "utf-8")
     for name, text in tables(evaluation).items():
         (out / name).write_text(text, "utf-8")

@@ -1,14 +1,16 @@
 """A finished run -> a bundle: one ONNX file that takes pictures as bytes of pixels and gives verdict-ready numbers.
 
-Standardised weights are folded into constants, so that the graph has plain convolutions. Weights are stored as float16 and
-widened when the model is loaded: half the file, the same float32 arithmetic. The exported model is run by ONNX Runtime on
-the canary pictures and refused where it differs from the network it came from.
+Standardised weights are folded into constants, so that the graph has plain convolutions. Weights are stored as
+float16 and widened when the model is loaded: half the file, the same float32 arithmetic. The exported model is run by
+ONNX Runtime on the canary pictures and refused where it differs from the network it came from.
 """
 
 from __future__ import annotations
 
 import copy
 import io
+import logging
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,16 +139,19 @@ def _plain(conv: StdConv2d) -> nn.Conv2d:
 def to_onnx(folded: Network, size: int) -> bytes:
     """The folded network as one ONNX file with a dynamic batch and float16 weights."""
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    program = torch.onnx.export(
-        Guard(folded).eval(),
-        (example,),
-        input_names=["images"],
-        output_names=list(OUTPUTS),
-        dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    # The exporter misses torchvision, which nothing here needs, and uses parts of torch that warn of their own end.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"):
+        program = torch.onnx.export(
+            Guard(folded).eval(),
+            (example,),
+            input_names=["images"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     if program is None:
         raise ExportError("The exporter returned no model; report the versions of torch and onnxscript.")
     model = program.model_proto
@@ -156,7 +161,8 @@ def to_onnx(folded: Network, size: int) -> bytes:
     for node in model.graph.node:
         del node.metadata_props[:]  # the exporter's notes hold source paths
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    serialised: bytes = model.SerializeToString()
+    return serialised
 
 
 def _name_backbone(model: onnx.ModelProto) -> None:
@@ -175,7 +181,7 @@ def _store_half(model: onnx.ModelProto) -> None:
     casts = []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or values.ndim < 2 or values.size < 1024:
+        if tensor.data_type != TensorProto.FLOAT or values.ndim < 2:
             continue
         half = values.astype(np.float16)
         if not np.array_equal(half.astype(np.float32), values):

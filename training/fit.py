@@ -1,7 +1,7 @@
 """Fitting: the whole network on pictures, or the two heads on the features of a frozen backbone.
 
-The loop counts steps. Everything drawn by chance is a function of (seed, step), and a checkpoint holds the rest, so that an
-interrupted run that is resumed ends with the weights of one that was not.
+The loop counts steps. Everything drawn by chance is a function of (seed, step), and a checkpoint holds the rest, so
+that an interrupted run that is resumed ends with the weights of one that was not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from training import checkpoint
 from training.augment import augment
@@ -24,6 +24,8 @@ from training.distributed import average_gradients, rank, world_size
 from training.errors import CheckpointError
 from training.network import Network
 from training.progress import say, track
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
@@ -53,7 +55,7 @@ class Recipe:
 
 
 class Batches:
-    """Labelled tensors in an order drawn anew for each epoch: step -> (inputs, labels), a function of (seed, step) alone."""
+    """Labelled tensors in an order drawn anew for each epoch; a batch is a function of (seed, step) alone."""
 
     def __init__(self, inputs: Tensor, labels: Tensor, recipe: Recipe, *, augmented: bool) -> None:
         self.inputs = inputs
@@ -64,7 +66,8 @@ class Batches:
         self.per_epoch = max(1, len(labels) // recipe.batch_size)
         self.steps = recipe.epochs * self.per_epoch
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of one step, this process's share of them."""
         epoch, position = divmod(step, self.per_epoch)
         order = torch.from_numpy(np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.labels)))
         chosen = order[position * self.recipe.batch_size : (position + 1) * self.recipe.batch_size]
@@ -115,7 +118,8 @@ def _fit(
     optimizer = torch.optim.SGD(
         parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
     )
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
+    averaged = AveragedModel(network, multi_avg_fn=_exponential_average(recipe.average_decay))
+    kept: Network = averaged.module  # type: ignore[assignment]
     first = _resume(run / CHECKPOINT_NAME, recipe, network, averaged, optimizer)
     for epoch in range(first // batches.per_epoch, recipe.epochs):
         started, total = time.monotonic(), 0.0
@@ -124,7 +128,7 @@ def _fit(
         for step in track(steps, len(steps), what) if rank() == 0 else steps:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate_at(step, batches.steps)
-            inputs, labels = batches(step)
+            inputs, labels = batches.at(step)
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
                 features = features_of(inputs)
             loss = network.loss(features, labels, flat_weight=recipe.flat_weight, group_weight=recipe.group_weight)
@@ -136,8 +140,18 @@ def _fit(
             total += loss.item()
         if rank() == 0:
             _save(run / CHECKPOINT_NAME, steps.stop, recipe, network, averaged, optimizer)
-            _report(epoch, recipe, total / len(steps), time.monotonic() - started, averaged.module, evaluate)
-    return averaged.module
+            _report(epoch, recipe, total / len(steps), time.monotonic() - started, kept, evaluate)
+    return kept
+
+
+def _exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """An average that forgets faster in its first steps, so that short runs do not keep their random start."""
+
+    def update(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
+        kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        torch._foreach_lerp_(averaged, current, 1 - kept)
+
+    return update
 
 
 def _report(
@@ -163,7 +177,9 @@ def _resume(
         return 0
     state = checkpoint.load(file)
     if state["recipe"] != asdict(recipe):
-        raise CheckpointError(f"{file} is of a run with other settings; name another --out, or the same settings to resume.")
+        raise CheckpointError(
+            f"{file} is of a run with other settings; name another --out, or the same settings to resume."
+        )
     network.load_state_dict(state["network"])
     averaged.load_state_dict(state["averaged"])
     optimizer.load_state_dict(state["optimizer"])

@@ -1,7 +1,7 @@
 """Grouping: which classes share a softmax (paper §3.3), and how labels are encoded for it.
 
-A grouping is data: names, and the class indices of each group. It comes from a taxonomy (a label tree that ships, a file,
-or super-class folders), from clustering class-mean features, or from chance.
+A grouping is data: names, and the class indices of each group. It comes from a taxonomy (a label tree that ships, a
+file, or super-class folders), from clustering class-mean features, or from chance.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Grouping:
     def __post_init__(self) -> None:
         listed = sorted(index for group in self.members for index in group)
         if listed != list(range(len(listed))) or not listed:
-            raise GroupingError("A grouping must hold every class exactly once; check it for missing or repeated classes.")
+            raise GroupingError(
+                "A grouping must hold every class exactly once; check it for missing or repeated classes."
+            )
         if not all(self.members):
             empty = self.names[[bool(group) for group in self.members].index(False)]
             raise GroupingError(f"Group {empty!r} has no classes; remove it or give it some.")
@@ -85,7 +87,9 @@ def from_tree(tree: Mapping[str, Sequence[str]], classes: Sequence[str]) -> Grou
                 raise GroupingError(f"The taxonomy puts class {name!r} in two groups; keep it in one.")
     lost = [name for name in classes if name not in home]
     if lost:
-        raise GroupingError(f"The taxonomy has no group for class {lost[0]!r} ({len(lost)} such classes); add it to one.")
+        raise GroupingError(
+            f"The taxonomy has no group for class {lost[0]!r} ({len(lost)} such classes); add it to one."
+        )
     groups = [group for group in tree if any(home[name] == group for name in classes)]
     return Grouping(
         names=tuple(groups),
@@ -98,7 +102,9 @@ def built_in_tree(name: str) -> dict[str, list[str]]:
     folder = resources.files("training") / "taxonomies"
     known = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
     if name not in known:
-        raise GroupingError(f"There is no built-in taxonomy {name!r}; choose one of {', '.join(known)}, or name a file.")
+        raise GroupingError(
+            f"There is no built-in taxonomy {name!r}; choose one of {', '.join(known)}, or name a file."
+        )
     return _tree(json.loads((folder / f"{name}.json").read_text("utf-8")), name)
 
 
@@ -107,7 +113,9 @@ def tree_file(path: Path) -> dict[str, list[str]]:
     try:
         return _tree(json.loads(path.read_text("utf-8")), str(path))
     except (OSError, ValueError) as error:
-        raise GroupingError(f"The taxonomy {path} cannot be read; give a JSON object of group: [class names].") from error
+        raise GroupingError(
+            f"The taxonomy {path} cannot be read; give a JSON object of group: [class names]."
+        ) from error
 
 
 def _tree(value: object, source: str) -> dict[str, list[str]]:

@@ -13,7 +13,8 @@ from sklearn.metrics import roc_curve
 from training.evaluate import Evaluation
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen)
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 120
 
@@ -81,7 +82,7 @@ def _others(evaluation: Evaluation, file: Path) -> None:
     _save(figure, file)
 
 
-def _save(figure: plt.Figure, file: Path) -> None:
+def _save(figure: Figure, file: Path) -> None:
     figure.tight_layout()
     figure.savefig(file, dpi=DOTS_PER_INCH)
     plt.close(figure)

@@ -1,7 +1,7 @@
 """From labelled pictures to a run: split, group, fit, and keep the weights with the settings that made them.
 
-A run folder holds `config.json` (every setting), `calibration.txt` and `validation.txt` (pictures held out of the fit),
-`checkpoint.pt` (to resume) and, once finished, `network.pt`.
+A run folder holds `config.json` (every setting), `calibration.txt` and `validation.txt` (pictures held out of the
+fit), `checkpoint.pt` (to resume) and, once finished, `network.pt`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training import checkpoint, groups
-from training.distributed import rank
 from training.data import DataSet, hold_out, load_pixels, read_data_set, write_list
+from training.distributed import rank
 from training.errors import CheckpointError, GroupingError
 from training.features import extract
 from training.fit import Recipe, fit_heads, fit_network
@@ -69,7 +69,11 @@ def train(config: TrainConfig) -> Path:
     network = Network(config.backbone, grouping)
     if config.weights is not None:
         checkpoint.read_backbone(config.weights, network.backbone)
-    config_json = config.as_json() | {"classes": list(data.classes), "groups": _groups_json(grouping), "data_fingerprint": fitted.fingerprint()}
+    config_json = config.as_json() | {
+        "classes": list(data.classes),
+        "groups": _groups_json(grouping),
+        "data_fingerprint": fitted.fingerprint(),
+    }
     if rank() == 0:
         _write_config(config.out / CONFIG_NAME, config_json)
         say(f"{config.backbone}, {len(data.classes)} classes in {len(grouping.names)} groups")
@@ -102,13 +106,22 @@ def _fit(
 ) -> Network:
     if config.fit == "network":
         images = torch.from_numpy(held_out)
-        return fit_network(network, pixels, labels, config.recipe, config.out, _accuracy(images, held_out_labels, config.recipe.bf16))
+        return fit_network(
+            network, pixels, labels, config.recipe, config.out, _accuracy(images, held_out_labels, config.recipe.bf16)
+        )
     # Two views of each picture, as it is and mirrored, stand for the augmentation: an approximation that lets the
     # frozen backbone run over the pictures once instead of once an epoch.
     views = np.concatenate([pixels, pixels[:, :, ::-1]])
     features = extract(network.backbone, views, bf16=config.recipe.bf16)
     seen = extract(network.backbone, held_out, bf16=config.recipe.bf16)
-    return fit_heads(network, features, np.concatenate([labels, labels]), config.recipe, config.out, _head_accuracy(seen, held_out_labels))
+    return fit_heads(
+        network,
+        features,
+        np.concatenate([labels, labels]),
+        config.recipe,
+        config.out,
+        _head_accuracy(seen, held_out_labels),
+    )
 
 
 def _accuracy(images: Tensor, labels: NDArray[np.int64], bf16: bool) -> Callable[[Network], str]:
@@ -125,9 +138,13 @@ def _head_accuracy(features: Tensor, labels: NDArray[np.int64]) -> Callable[[Net
         with torch.no_grad():
             flat = network.flat(features).argmax(dim=1)
             group = network.group.probabilities(network.group(features))[0].argmax(dim=1)
-        return f"validation top-1: flat {(flat == target).float().mean():.3f}, group {(group == target).float().mean():.3f}"
+        return f"validation top-1: flat {_share(flat == target):.3f}, group {_share(group == target):.3f}"
 
     return line
+
+
+def _share(right: Tensor) -> float:
+    return float(right.float().mean())
 
 
 def _pixels(data: DataSet, size: int, what: str) -> NDArray[np.uint8]:
@@ -146,13 +163,18 @@ def _grouping(config: TrainConfig, data: DataSet, class_means: Callable[[], NDAr
         return groups.from_tree(tree, data.classes)
     if kind == "folders":
         if data.superclasses is None:
-            raise GroupingError(f"{config.data} has no super-class folders; use --grouping taxonomy:FILE or clusters:K.")
+            raise GroupingError(
+                f"{config.data} has no super-class folders; use --grouping taxonomy:FILE or clusters:K."
+            )
         return groups.from_tree(data.superclasses, data.classes)
     if kind == "clusters" and value.isdecimal():
         return groups.by_clustering(class_means(), int(value), seed=config.recipe.seed)
     if kind == "random" and value.isdecimal():
         return groups.at_random(len(data.classes), int(value), seed=config.recipe.seed)
-    raise GroupingError(f"Grouping {config.grouping!r} is unknown; use taxonomy:NAME, taxonomy:FILE.json, folders, clusters:K or random:K.")
+    raise GroupingError(
+        f"Grouping {config.grouping!r} is unknown; "
+        "use taxonomy:NAME, taxonomy:FILE.json, folders, clusters:K or random:K."
+    )
 
 
 def _class_means(config: TrainConfig, pixels: NDArray[np.uint8], data: DataSet) -> NDArray[np.float32]:
@@ -168,7 +190,9 @@ def _class_means(config: TrainConfig, pixels: NDArray[np.uint8], data: DataSet) 
 
 
 def _groups_json(grouping: Grouping) -> list[dict[str, Any]]:
-    return [{"name": name, "classes": list(members)} for name, members in zip(grouping.names, grouping.members, strict=True)]
+    return [
+        {"name": name, "classes": list(members)} for name, members in zip(grouping.names, grouping.members, strict=True)
+    ]
 
 
 def _write_config(file: Path, config: dict[str, Any]) -> None:

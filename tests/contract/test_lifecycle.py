@@ -157,7 +157,6 @@ def test_ready_fails_first_and_an_upload_under_way_is_answered(tiny_bundle: Bund
             assert httpx.get(f"{server.url}/health/live").status_code == 200
             refused = httpx.post(f"{server.url}/predict", content=RED)
             assert (refused.status_code, refused.headers["Connection"]) == (503, "close")
-            time.sleep(1.5)  # past the notice: the listener is closed by now
             upload.sendall(RED[30:])
             answer = b""
             while piece := upload.recv(65536):
@@ -177,7 +176,7 @@ def test_an_idle_server_ends_at_once_and_in_order(tiny_bundle: Bundle, tmp_path:
 
 
 def test_a_drain_has_an_end(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """A body that never comes does not keep the process longer than MOS_DRAIN_SECONDS allows."""
+    """A body that never comes does not keep the process longer than MOS_DRAIN_SECONDS allows, and is answered."""
     with running_server(tmp_path, bundle=tiny_bundle.path, drain_seconds=2, body_timeout_ms=600_000) as server:
         server.wait_until_ready()
         with socket.create_connection(("127.0.0.1", server.port)) as upload:
@@ -185,6 +184,8 @@ def test_a_drain_has_an_end(tiny_bundle: Bundle, tmp_path: Path) -> None:
             time.sleep(0.2)
             server.terminate()
             assert server.process.wait(timeout=30) == 0
+            assert upload.recv(65536).startswith(b"HTTP/1.1 503 ")
+        assert "Traceback" not in server.log.read_text()
 
 
 def test_the_service_goes_on_while_nobody_reads_its_log(tiny_bundle: Bundle, tmp_path: Path) -> None:

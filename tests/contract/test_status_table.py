@@ -78,7 +78,7 @@ def test_200_for_an_allowed_format(server: ServerProcess, kind: str) -> None:
     ("content", "code"),
     [
         (b"", "empty_body"),
-        (RED[:-20], "corrupt_image"),
+        (RED[:-30], "corrupt_image"),
         (RED[:40] + b"\0" * 20 + RED[60:], "corrupt_image"),
         (encoded("JPEG")[:200], "corrupt_image"),
     ],
@@ -252,9 +252,11 @@ def test_500_and_a_count_for_nan_out_of_the_model(server: ServerProcess) -> None
 
 @pytest.mark.parametrize("size", [b"-1", b"abc", b"1, 2", b"99999999999999999999999"])
 def test_a_nonsensical_content_length_is_refused(server: ServerProcess, size: bytes) -> None:
-    """Whatever stands there, the answer is a 4xx and the server goes on."""
+    """Whatever stands there, the answer is a problem with a 4xx, and the server goes on."""
     answer = exchange(server, b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: " + size + b"\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 4")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 4")
+    assert schemas.Problem.model_validate_json(body, strict=True).code in ("bad_request", "body_too_large")
     assert post(server, RED).status_code == 200
 
 
@@ -278,3 +280,10 @@ def test_a_client_that_leaves_is_counted_and_harms_nobody(server: ServerProcess)
         time.sleep(0.02)
     assert server.metric(sample) == before + 1
     assert post(server, RED).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"GET /model HTTP/1.1\r\nX-Slow: ", b"nonsense\r\n\r\n", b"\x16\x03\x01\x02"])
+def test_a_head_that_never_ends_or_is_none_ends_the_connection(server: ServerProcess, sent: bytes) -> None:
+    """Headers that do not come, and what is no HTTP, hold no connection for ever."""
+    answer = exchange(server, sent)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")

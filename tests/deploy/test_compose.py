@@ -71,11 +71,12 @@ def test_the_calibration_job_starts_only_when_asked() -> None:
 
 def test_the_gpu_overlay_asks_for_a_gpu_and_for_no_fallback() -> None:
     """The GPU is reserved, the CUDA libraries are built in, and the service refuses anything else."""
-    for service in read_yaml(GPU)["services"].values():
-        [device] = service["deploy"]["resources"]["reservations"]["devices"]
-        assert device["capabilities"] == ["gpu"]
-        assert service["build"]["args"]["EXTRAS"] == "calibrate,cuda"
-    assert read_yaml(GPU)["services"]["service"]["environment"]["MOS_PROVIDER"] == "cuda"
+    service = read_yaml(GPU)["services"]["service"]
+    [device] = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+    assert service["build"]["args"]["EXTRAS"] == "calibrate,cuda"
+    assert service["environment"]["MOS_PROVIDER"] == "cuda"
+    assert service["image"] != SERVICES["service"]["image"]
 
 
 @pytest.mark.parametrize("files", [(COMPOSE,), (COMPOSE, GPU)], ids=["cpu", "gpu"])

@@ -57,7 +57,6 @@ async def watched(
     health, deviations = Health(), list[float]()
     engine = SwitchableEngine(bundle, health)
     batcher: Batcher[Image, Row] = Batcher(engine, max_batch_size=4, max_wait_seconds=0.0, max_queue=10)
-    batcher.start()
     pipeline = Pipeline(
         input_spec=bundle.manifest.input,
         max_pixels=10_000,
@@ -66,6 +65,7 @@ async def watched(
         batcher=batcher,
         judge=_judge(bundle.manifest, bundle.calibration),
     )
+    pipeline.start()
     watch = CanaryWatch(
         bundle.canaries if canaries is None else canaries,
         pipeline,

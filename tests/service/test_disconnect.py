@@ -34,7 +34,7 @@ async def test_work_for_a_client_that_left_is_cancelled() -> None:
 
 async def test_a_client_that_stays_gets_its_result() -> None:
     """Long or short, a block that ends is left alone."""
-    for seconds in (0.0, 0.1):
+    for seconds in (0.0, 0.3):
         with CancelOnDisconnect(Client().receive):
             await asyncio.sleep(seconds)
 
@@ -43,7 +43,7 @@ async def test_an_error_of_the_work_passes() -> None:
     """The block's own error is not mistaken for a leaving."""
 
     async def work() -> None:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
         raise ValueError("own")
 
     with pytest.raises(ValueError, match="own"), CancelOnDisconnect(Client().receive):
@@ -58,7 +58,7 @@ async def test_a_cancellation_from_elsewhere_stays_one() -> None:
             await asyncio.sleep(30)
 
     task = asyncio.create_task(work())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -67,5 +67,5 @@ async def test_a_cancellation_from_elsewhere_stays_one() -> None:
 async def test_a_timeout_inside_stays_one() -> None:
     """A deadline within the block is not confused by the watching."""
     with pytest.raises(TimeoutError), CancelOnDisconnect(Client().receive):
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(0.3):
             await asyncio.sleep(30)

@@ -44,8 +44,7 @@ def engine(tiny_bundle: Bundle) -> Iterator[HeldEngine]:
 def pipeline_of(bundle: Bundle, engine: HeldEngine, max_queue: int = 100) -> Pipeline:
     assert bundle.calibration is not None
     batcher: Batcher[Image, Row] = Batcher(engine, max_batch_size=4, max_wait_seconds=0.001, max_queue=max_queue)
-    batcher.start()
-    return Pipeline(
+    pipeline = Pipeline(
         input_spec=bundle.manifest.input,
         max_pixels=1_000_000,
         decode_threads=2,
@@ -53,6 +52,8 @@ def pipeline_of(bundle: Bundle, engine: HeldEngine, max_queue: int = 100) -> Pip
         batcher=batcher,
         judge=_judge(bundle.manifest, bundle.calibration),
     )
+    pipeline.start()
+    return pipeline
 
 
 def soon() -> float:

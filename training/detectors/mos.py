@@ -6,4 +6,5 @@ from numpy.typing import NDArray
 
 def score(others_scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """-min over groups of p(others): (N, K) -> (N,)."""
-    return -others_scores.min(axis=1).astype(np.float64)
+    lowest: NDArray[np.float64] = others_scores.min(axis=1).astype(np.float64)
+    return -lowest

@@ -1,0 +1,24 @@
+"""Fixtures of the training tests: generated pictures and a run that was trained on them."""
+
+from pathlib import Path
+
+import pytest
+
+from training.demo import write_demo_data
+from training.fit import Recipe
+from training.train import TrainConfig, train
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The generated data set: `train`, `test` and the OOD set `stripes`."""
+    return write_demo_data(tmp_path_factory.mktemp("demo"), per_class=25, seed=0)
+
+
+@pytest.fixture(scope="session")
+def finished_run(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that fitted a small network for two epochs."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.05, weight_decay=5e-4)
+    train(TrainConfig(demo_data["train"], out, "R11-tiny", None, "network", None, 32, 0.3, 0.1, recipe))
+    return out

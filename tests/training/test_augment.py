@@ -1,0 +1,40 @@
+"""Augmentation moves, mirrors and cuts; it never invents."""
+
+import torch
+
+from training.augment import GREY, augment
+
+
+def generator() -> torch.Generator:
+    """A generator with a fixed seed."""
+    return torch.Generator().manual_seed(3)
+
+
+def test_augmentation_is_a_function_of_the_generators_seed() -> None:
+    """The same seed gives the same pictures, and the input is left alone."""
+    images = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    before = images.clone()
+    assert torch.equal(augment(images, generator()), augment(images, generator()))
+    assert torch.equal(images, before)
+
+
+def test_every_pixel_is_from_the_picture_or_the_hole() -> None:
+    """Pictures of one colour keep it everywhere but in a hole of at most a quarter by a quarter."""
+    images = torch.arange(16, dtype=torch.uint8)[:, None, None, None].expand(16, 32, 32, 3).contiguous()
+    out = augment(images, generator())
+    hole = (out == GREY).all(dim=3)
+    assert ((out == images).all(dim=3) | hole).all()
+    assert hole.sum(dim=(1, 2)).max() == 8 * 8
+    assert hole.sum(dim=(1, 2)).min() >= 4 * 4
+
+
+def test_pictures_shift_and_mirror_independently() -> None:
+    """A column ramp comes back rising or falling, shifted by at most an eighth of the side."""
+    ramp = (torch.arange(32, dtype=torch.uint8) * 3)[None, None, :, None].expand(64, 32, 32, 3).contiguous()
+    out = augment(ramp, generator()).float()
+    row = out[:, :, :, 0].median(dim=1).values  # the hole is under half of the rows
+    rising = row[:, 20] > row[:, 11]
+    assert 16 < rising.sum() < 48
+    shift = (row[:, 16] / 3 - 15.5).abs()
+    assert shift.max() <= 4.5
+    assert len(shift.unique()) > 4

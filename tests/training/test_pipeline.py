@@ -1,0 +1,96 @@
+"""The commands, one after the other, as a person runs them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from service.bundle import read_bundle
+from training import __main__ as cli
+
+
+def run(*arguments: object) -> int:
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(argument) for argument in arguments])
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def bundle(finished_run: Path, demo_data: dict[str, Path]) -> Path:
+    """Exported and calibrated by the commands."""
+    out = finished_run / "bundle"
+    assert run("export", "--run", finished_run, "--out", out, "--name", "shapes") == 0
+    assert run("calibrate", "--bundle", out, "--data", finished_run / "calibration.txt") == 0
+    return out
+
+
+def test_evaluate_writes_figures_that_follow_from_the_scores(
+    bundle: Path, demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """results.json is scikit-learn's AUROC of scores.npz, the tables and pictures are there, the manifest has them."""
+    stripes = f"stripes={demo_data['stripes']}"
+    assert (
+        run("evaluate", "--bundle", bundle, "--id", demo_data["test"], "--ood", stripes, "--out", tmp_path, "--record")
+        == 0
+    )
+    results = json.loads((tmp_path / "results.json").read_text())
+    with np.load(tmp_path / "scores.npz") as scores:
+        for detector in ("mos", "msp", "energy"):
+            inside, outside = scores[f"id/{detector}"], scores[f"stripes/{detector}"]
+            labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
+            expected = roc_auc_score(labels, np.concatenate([inside, outside]))
+            assert results[detector]["stripes"]["auroc"] == pytest.approx(expected)
+    for name in ("results.md", "results.csv", "roc.png", "scores.png", "others.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    recorded = read_bundle(bundle)
+    assert recorded.manifest.metrics["ood"]["mos"]["stripes"]["n_out"] == 50
+    assert recorded.calibration is not None
+    assert recorded.canaries
+
+
+def test_a_users_folder_trains_from_the_bundles_frozen_backbone(
+    bundle: Path, demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """`train` with weights and clusters fits heads only, and its bundle is served like any other."""
+    options = ("--weights", bundle, "--grouping", "clusters:2", "--epochs", 5)
+    assert run("train", "--data", demo_data["train"], "--out", tmp_path / "run", *options) == 0
+    manifest = read_bundle(tmp_path / "run" / "bundle").manifest
+    assert len(manifest.groups) == 2
+    assert manifest.training["fit"] == "heads"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("calibrate", "--bundle", "nowhere", "--data", "x"), "nowhere"),
+        (("export", "--run", "nowhere", "--out", "x", "--name", "n"), "nowhere"),
+        (("train", "--data", "nowhere", "--out", "x", "--fit", "network", "--backbone", "R11-tiny"), "nowhere"),
+        (("groups",), "--taxonomy"),
+        (("groups", "--taxonomy", "klingon"), "klingon"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_on_standard_error(
+    arguments: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Exit status 1, the thing named, no traceback, nothing written."""
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_groups_prints_a_taxonomy_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Twenty groups of five."""
+    assert run("groups", "--taxonomy", "cifar100", "--json") == 0
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    assert [len(group["classes"]) for group in groups] == [5] * 20
