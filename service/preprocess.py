@@ -116,6 +116,10 @@ def _open(encoded: bytes, kind: str, max_pixels: int) -> Image.Image:
         _check_size(*_webp_size(encoded), max_pixels)
     image = Image.open(_Source(encoded, _MAX_READS[kind]), formats=(kind,))
     _check_size(*image.size, max_pixels)
+    if kind == "PNG":
+        # Loading ignores the checksums of the pixels, and verifying uses the image up.
+        image.verify()
+        image = Image.open(_Source(encoded, _MAX_READS[kind]), formats=(kind,))
     return image
 
 

@@ -68,12 +68,12 @@ def train(
     from training.distributed import process_group, rank
     from training.export import export as export_bundle
     from training.fit import Recipe
-    from training.train import TrainConfig
+    from training.run import RunConfig
     from training.train import train as train_network
 
     start = _start(fit, backbone, weights)
     recipe = Recipe(epochs, batch_size, learning_rate, weight_decay, flat_weight, group_weight, bf16=bf16, seed=seed)
-    config = TrainConfig(data, out, start[0], start[1], fit.value, grouping, size, calibration, validation, recipe)
+    config = RunConfig(data, out, start[0], start[1], fit.value, grouping, size, calibration, validation, recipe)
     with process_group():
         train_network(config)
         if rank() == 0:

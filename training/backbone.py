@@ -51,7 +51,6 @@ KNOWN_BACKBONES: dict[str, BackboneConfig] = {
     # For small pictures: `-sN` is the stride of the root.
     "R11-tiny": BackboneConfig((1, 1, 1), width=32, norm_groups=4, root_stride=2),
     "R26-s2": BackboneConfig((2, 2, 2, 2), width=128, norm_groups=8, root_stride=2),
-    "R32-s2": BackboneConfig((2, 3, 3, 2), width=128, norm_groups=8, root_stride=2),
     "R35-s2": BackboneConfig((2, 3, 3, 3), width=128, norm_groups=8, root_stride=2),
 }
 

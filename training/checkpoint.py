@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.backbone import Backbone
@@ -69,7 +70,10 @@ def _from_run(file: Path) -> dict[str, Tensor]:
 
 
 def _from_onnx(file: Path) -> dict[str, Tensor]:
-    """The exported weights are already standardised, and standardising them again changes nothing."""
+    """The exported weights are already standardised, and standardising them again changes nothing.
+
+    Scales and shifts of norms are stored in the shape they are used in, (C, 1, 1).
+    """
     import onnx
     from onnx import numpy_helper
 
@@ -81,7 +85,12 @@ def _from_onnx(file: Path) -> dict[str, Tensor]:
         ) from error
     prefix = "backbone."
     return {
-        tensor.name.removeprefix(prefix): torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
+        tensor.name.removeprefix(prefix): _tensor(numpy_helper.to_array(tensor))
         for tensor in graph.initializer
         if tensor.name.startswith(prefix)
     }
+
+
+def _tensor(values: NDArray[np.floating]) -> Tensor:
+    wide = torch.from_numpy(values.astype(np.float32))
+    return wide.flatten() if wide.dim() == 3 else wide

@@ -30,8 +30,8 @@ from training.canaries import canary_pictures
 from training.errors import ExportError
 from training.head import minimum_others_score
 from training.network import Network
+from training.run import load_run
 from training.scoring import Session
-from training.train import load_run
 
 OUTPUTS = (
     "class_index",
@@ -45,6 +45,7 @@ OUTPUTS = (
 )
 TOP_K = 5
 OPSET = 20
+STORED_IN_HALF = (2, 4)  # dimensions of matrices and of kernels
 TOLERANCE = 1e-4
 """Largest difference allowed between torch and ONNX Runtime on probabilities and scores, float32 against float32."""
 
@@ -110,16 +111,32 @@ def export(run: Path, out: Path, *, name: str, version: str = "1") -> Bundle:
 
 
 def fold(network: Network) -> Network:
-    """A copy with plain convolutions of the standardised weights, every weight rounded to what float16 can hold."""
+    """A copy with plain convolutions of the standardised weights, kernels and matrices rounded to float16."""
     folded = copy.deepcopy(network).eval()
     for module in list(folded.backbone.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, StdConv2d):
                 setattr(module, name, _plain(child))
+            elif isinstance(child, nn.GroupNorm):
+                setattr(module, name, FoldedNorm(child))
     with torch.no_grad():
         for parameter in folded.parameters():
-            parameter.copy_(parameter.half().float())
+            if parameter.dim() in STORED_IN_HALF:
+                parameter.copy_(parameter.half().float())
     return folded
+
+
+class FoldedNorm(nn.Module):
+    """GroupNorm with scale and shift in the shape they are used in, so that the exporter keeps their names."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.groups, self.eps = norm.num_groups, norm.eps
+        self.weight = nn.Parameter(norm.weight.detach()[:, None, None].clone())  # (C, 1, 1)
+        self.bias = nn.Parameter(norm.bias.detach()[:, None, None].clone())
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return nn.functional.group_norm(x, self.groups, eps=self.eps) * self.weight + self.bias
 
 
 def _plain(conv: StdConv2d) -> nn.Conv2d:
@@ -176,12 +193,12 @@ def _name_backbone(model: onnx.ModelProto) -> None:
 
 
 def _store_half(model: onnx.ModelProto) -> None:
-    """Keep every float32 weight as float16 and widen it in the graph, which ONNX Runtime does once, when it loads."""
+    """Keep kernels and matrices as float16 and widen them in the graph, which ONNX Runtime does once, at load."""
     graph = model.graph
     casts = []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or values.ndim < 2:
+        if tensor.data_type != TensorProto.FLOAT or values.ndim not in STORED_IN_HALF:
             continue
         half = values.astype(np.float16)
         if not np.array_equal(half.astype(np.float32), values):
@@ -225,4 +242,5 @@ def _canaries(encoded: dict[str, bytes], rows: dict[str, NDArray[Any]]) -> Seque
 def _provenance(config: dict[str, Any]) -> dict[str, Any]:
     """What made the weights, without the paths of the machine that did."""
     kept = ("fit", "grouping", "size", "calibration", "validation", "recipe")
-    return {"data": config["data_fingerprint"]} | {key: config[key] for key in kept}
+    weights = None if config["weights"] is None else Path(config["weights"]).name
+    return {"data": config["data_fingerprint"], "weights": weights} | {key: config[key] for key in kept}

@@ -222,6 +222,7 @@ async def test_a_caller_that_left_a_closed_batch_costs_no_engine_time(start: Sta
     [blocker] = await submit_all(batcher, range(1))
     await run.entered()
     tasks = await submit_all(batcher, range(1, 5))
+    await asyncio.sleep(0.01)  # items 1 and 2 are a closed batch by now
     for task in tasks[:3]:
         task.cancel()
     await asyncio.sleep(0)
@@ -270,6 +271,22 @@ async def test_a_batch_closes_when_its_oldest_item_has_waited_long_enough(start:
     run.release()
     await values([*blocker, *early, *late])
     assert run.batches == [[0], [1, 2], [3, 4]]
+
+
+async def test_a_full_batch_is_closed_and_handed_over_while_the_engine_is_busy(start: Start, run: Doubler) -> None:
+    """It waits at the engine's door, however long it might still gather, and no second one does."""
+    batcher = start(max_batch_size=2, max_wait_seconds=3600.0)
+    run.hold()
+    tasks = await submit_all(batcher, range(1))
+    await run.entered()
+    for item in range(1, 6):
+        tasks += await submit_all(batcher, range(item, item + 1))
+        await asyncio.sleep(0.01)
+    assert [len(batch) for batch in batcher._closed] == [1, 2]
+    assert batcher.depth == 5
+    run.release()
+    await values(tasks)
+    assert run.batches == [[0], [1, 2], [3, 4], [5]]
 
 
 async def test_items_gather_while_the_engine_is_busy(start: Start, run: Doubler) -> None:

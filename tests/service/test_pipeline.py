@@ -88,6 +88,8 @@ async def test_more_images_than_the_queue_holds_are_refused(tiny_bundle: Bundle,
     pipeline = pipeline_of(tiny_bundle, engine, max_queue=5)
     engine.gate.clear()
     tasks = [asyncio.create_task(pipeline.predict(png(COLORS["red"]), deadline=soon())) for _ in range(50)]
+    await asyncio.sleep(0)
+    assert pipeline.depth == 5  # the others were refused before they cost a decode
     await asyncio.wait(tasks, timeout=0.5)
     refused = [task.exception() for task in tasks if task.done()]
     assert len(refused) >= 50 - 5 - 4

@@ -6,7 +6,8 @@ import pytest
 
 from training.demo import write_demo_data
 from training.fit import Recipe
-from training.train import TrainConfig, train
+from training.run import RunConfig
+from training.train import train
 
 
 @pytest.fixture(scope="session")
@@ -20,5 +21,5 @@ def finished_run(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     """A run that fitted a small network for two epochs."""
     out = tmp_path_factory.mktemp("runs") / "small"
     recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.05, weight_decay=5e-4)
-    train(TrainConfig(demo_data["train"], out, "R11-tiny", None, "network", None, 32, 0.3, 0.1, recipe))
+    train(RunConfig(demo_data["train"], out, "R11-tiny", None, "network", None, 32, 0.3, 0.1, recipe))
     return out

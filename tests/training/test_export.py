@@ -16,8 +16,8 @@ from training.backbone import StdConv2d, backbone
 from training.canaries import canary_pictures
 from training.errors import CheckpointError, ExportError
 from training.export import OUTPUTS, Guard, check_parity, export, fold
+from training.run import load_run
 from training.scoring import Session
-from training.train import load_run
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 32, 32, 3), np.uint8)
 
