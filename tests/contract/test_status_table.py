@@ -136,8 +136,11 @@ def test_413_for_a_chunked_body_as_it_comes(server: ServerProcess) -> None:
 
 def test_413_for_a_body_that_is_sent_whole(server: ServerProcess) -> None:
     """A client that sends all before it reads gets its answer, not a broken connection."""
-    response = post(server, b"x" * (50 * MAX_BODY_BYTES))
-    assert (response.status_code, problem(response).code) == (413, "body_too_large")
+    size_bytes = 50 * MAX_BODY_BYTES
+    answer = exchange(
+        server, b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size_bytes, b"x" * size_bytes
+    )
+    assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 def test_413_for_pixels_seen_in_the_header(server: ServerProcess) -> None:

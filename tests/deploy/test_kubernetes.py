@@ -1,6 +1,7 @@
 """The Kubernetes manifests, as files and as kustomize builds them."""
 
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ def test_the_user_is_that_of_the_image() -> None:
     """Numbers in two places that must agree."""
     user = f"{POD['securityContext']['runAsUser']}:{POD['securityContext']['runAsGroup']}"
     assert f"\nUSER {user}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_the_image_is_that_of_the_project() -> None:
+    """The tags name the version that pyproject.toml has."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    [gpu_image] = read_yaml(KUBERNETES / "gpu/kustomization.yaml")["images"]
+    assert CONTAINER["image"] == f"mos-guard:{version}"
+    assert gpu_image == {"name": "mos-guard", "newTag": f"{version}-gpu"}
 
 
 def test_the_pod_has_time_to_drain() -> None:
