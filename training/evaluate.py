@@ -34,6 +34,7 @@ class Evaluation:
     results: Results  # {detector: {OOD set: {metric: value}}}
     accuracy: dict[str, float]  # top-1 of the group and of the flat softmax
     accepted: dict[str, float]  # {set: share judged in at the calibrated threshold}
+    groups: tuple[str, ...]  # names, in the order of the others scores
 
 
 def evaluate(bundle_path: Path, inside: Path, outside: Mapping[str, Path], detectors: Sequence[str]) -> Evaluation:
@@ -57,7 +58,8 @@ def evaluate(bundle_path: Path, inside: Path, outside: Mapping[str, Path], detec
         detector: {name: summary(scores["id"][detector], scores[name][detector]) for name in outside}
         for detector in detectors
     }
-    return Evaluation(scores, results, _accuracy(scores["id"], id_data), _accepted(bundle, scores))
+    names = tuple(group.name for group in bundle.manifest.groups)
+    return Evaluation(scores, results, _accuracy(scores["id"], id_data), _accepted(bundle, scores), names)
 
 
 def collect(bundle: Bundle, data: DataSet, detectors: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -72,13 +72,14 @@ def _histograms(evaluation: Evaluation, file: Path) -> None:
 
 
 def _others(evaluation: Evaluation, file: Path) -> None:
-    figure, axis = plt.subplots(figsize=(max(6.0, 0.5 * evaluation.scores["id"]["others_scores"].shape[1]), 3.6))
+    figure, axis = plt.subplots(figsize=(max(6.0, 0.5 * len(evaluation.groups)), 4.8))
     width = 0.8 / len(evaluation.scores)
     for offset, (name, scores) in enumerate(evaluation.scores.items()):
         means = scores["others_scores"].mean(axis=0)
-        axis.bar(np.arange(len(means)) + offset * width, means, width, label=name)
-    axis.set(xlabel="group", ylabel="mean p(others)", title="Mean others score of each group")
-    axis.legend(ncols=len(evaluation.scores), loc="lower right")
+        axis.bar(np.arange(len(means)) + offset * width, means, width, label=name, align="edge")
+    axis.set(ylabel="mean p(others)", title="Mean others score of each group")
+    axis.set_xticks(np.arange(len(evaluation.groups)) + 0.4, evaluation.groups, rotation=45, ha="right")
+    axis.legend(ncols=len(evaluation.scores), loc="upper center", bbox_to_anchor=(0.5, -0.55))
     _save(figure, file)
 
 

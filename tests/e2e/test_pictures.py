@@ -122,7 +122,9 @@ def test_the_shipped_model_knows_its_classes(shipped: ServerProcess, cifar: list
     verdicts = judge(shipped, [content for _, content in cifar])
     assert {verdict["label"] for verdict in verdicts} <= set(httpx.get(f"{shipped.url}/model").json()["classes"])
     expected = shipped.metric("mos_expected_in_ratio")
-    print(f"{share_in(verdicts):.1%} of {len(verdicts)} CIFAR-100 test pictures are judged in; promised: {expected:.0%}")
+    print(
+        f"{share_in(verdicts):.1%} of {len(verdicts)} CIFAR-100 test pictures are judged in; promised: {expected:.0%}"
+    )
     # 1,000 pictures: a share is off by 0.03 in fewer than one of ten thousand draws.
     assert abs(share_in(verdicts) - expected) <= 0.03
     right = [verdict["label"] == name for verdict, (name, _) in zip(verdicts, cifar, strict=True)]
