@@ -40,6 +40,8 @@ _MAX_READS = {"JPEG": 4_096, "PNG": 65_536, "WEBP": 4_096}
 # metadata inflates to a megabyte. Ordinary files have about ten.
 _COSTLY_PARTS: dict[str, tuple[bytes, ...]] = {"JPEG": (b"\xff\xda\0",), "PNG": (b"iCCP", b"zTXt", b"iTXt"), "WEBP": ()}
 _MAX_COSTLY_PARTS = 64
+# A decoder that has all rows does without the end of the file; an upload that lost it was cut all the same.
+_END = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "WEBP": b""}
 
 _TRANSPOSE = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -116,6 +118,8 @@ def _open(encoded: bytes, kind: str, max_pixels: int) -> Image.Image:
         _check_size(*_webp_size(encoded), max_pixels)
     image = Image.open(_Source(encoded, _MAX_READS[kind]), formats=(kind,))
     _check_size(*image.size, max_pixels)
+    if _END[kind] not in encoded:
+        raise OSError("The file is cut off.")
     if kind == "PNG":
         # Loading ignores the checksums of the pixels, and verifying uses the image up.
         image.verify()

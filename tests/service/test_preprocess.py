@@ -392,3 +392,14 @@ def test_threads_do_not_disturb_each_other() -> None:
     expected = [outcome(body) for body in bodies]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(outcome, bodies)) == expected
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("lost", [1, 2, 12, 20])
+def test_a_file_that_lost_its_last_bytes_is_corrupt(kind: str, lost: int) -> None:
+    """Also where every row is there: the upload was cut."""
+    buffer = io.BytesIO()
+    Image.effect_noise((40, 30), 60).save(buffer, kind)
+    assert decode(buffer.getvalue(), height=8, width=8).shape == (8, 8, 3)
+    with pytest.raises(CorruptImage):
+        decode(buffer.getvalue()[:-lost], height=8, width=8)
