@@ -8,8 +8,9 @@ from service import errors
 
 
 def _tree(cls: type[Exception], depth: int = 0) -> list[tuple[int, str]]:
-    """Return (depth, name) of *cls* and all below it, in the order of definition."""
-    below = [row for child in cls.__subclasses__() for row in _tree(child, depth + 1)]
+    """Return (depth, name) of *cls* and all below it in its module, in the order of definition."""
+    children = [child for child in cls.__subclasses__() if child.__module__ == cls.__module__]
+    below = [row for child in children for row in _tree(child, depth + 1)]
     return [(depth, cls.__name__), *below]
 
 
