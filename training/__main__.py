@@ -106,7 +106,7 @@ def calibrate(
 
     done = calibrate_bundle(bundle, data, tpr=tpr, confidence=confidence)
     low, high = done.tpr_interval
-    _say(f"threshold {done.threshold:.6f}: the {done.k}. smallest of {done.n} scores")
+    _say(f"threshold {done.threshold:.6f}: rank {done.k} of {done.n} scores, from the lowest")
     _say(f"true TPR at least {tpr:.1%} with {confidence:.0%} confidence; between {low:.2%} and {high:.2%}")
 
 
