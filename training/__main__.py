@@ -30,6 +30,13 @@ class Fitted(StrEnum):
     NETWORK = "network"
 
 
+class Augmentation(StrEnum):
+    """How pictures are varied while the whole network is fitted."""
+
+    STANDARD = "standard"
+    STRONG = "strong"
+
+
 @app.callback()
 def commands() -> None:
     """Make and judge bundles of the mos-guard service."""
@@ -61,6 +68,9 @@ def train(
     group_weight: Annotated[float, typer.Option(help="Weight of the group-softmax loss.", min=0)] = 1.0,
     calibration: Annotated[float, typer.Option(help="Share of each class held out for `calibrate`.", min=0)] = 0.1,
     validation: Annotated[float, typer.Option(help="Share of each class held out for choices.", min=0)] = 0.02,
+    augmentation: Annotated[
+        Augmentation, typer.Option(help="Shift, flip and cut-out, or also warps and colours: for long runs.")
+    ] = Augmentation.STANDARD,
     bf16: Annotated[bool, typer.Option(help="Backbone in bfloat16: faster where the CPU multiplies it.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the split, the order and the augmentation.", min=0)] = 0,
 ) -> None:
@@ -72,7 +82,17 @@ def train(
     from training.train import train as train_network
 
     start = _start(fit, backbone, weights)
-    recipe = Recipe(epochs, batch_size, learning_rate, weight_decay, flat_weight, group_weight, bf16=bf16, seed=seed)
+    recipe = Recipe(
+        epochs,
+        batch_size,
+        learning_rate,
+        weight_decay,
+        flat_weight,
+        group_weight,
+        augmentation=augmentation.value,
+        bf16=bf16,
+        seed=seed,
+    )
     config = RunConfig(data, out, start[0], start[1], fit.value, grouping, size, calibration, validation, recipe)
     with process_group():
         train_network(config)

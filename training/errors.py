@@ -7,7 +7,8 @@ service.errors.MosGuardError
     ├── UnknownBackbone     a backbone name that is not in the table
     ├── CheckpointError     weights that are missing, damaged or of another shape
     ├── ExportError         the exported model differs from the trained one
-    └── CalibrationError    too few or unusable calibration scores
+    ├── CalibrationError    too few or unusable calibration scores
+    └── SettingError        a setting or combination of options that does not exist
 """
 
 from service.errors import MosGuardError
@@ -39,3 +40,7 @@ class ExportError(TrainingError):
 
 class CalibrationError(TrainingError):
     """The calibration scores are too few or unusable."""
+
+
+class SettingError(TrainingError):
+    """A setting, or a combination of options, does not exist."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from service.bundle import Bundle, read_bundle, write_bundle
 from service.verdict import accepts
 from training.data import DataSet, read_data_set, read_pictures
-from training.detectors import DETECTORS, Outputs
+from training.detectors import DETECTORS, Head, Outputs
 from training.errors import DataError
 from training.scoring import score_pictures
 
@@ -65,18 +65,18 @@ def evaluate(bundle_path: Path, inside: Path, outside: Mapping[str, Path], detec
 def collect(bundle: Bundle, data: DataSet, detectors: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Model outputs, flat logits and each detector's scores for every picture of `data`."""
     outputs = score_pictures(bundle, data, MODEL_OUTPUTS)
-    outputs["flat_logits"] = _flat_logits(bundle, outputs["features"])
-    seen = Outputs(outputs["others_scores"], outputs["flat_logits"])
-    return outputs | {name: DETECTORS[name](seen) for name in detectors}
+    head = _flat_head(bundle)
+    outputs["flat_logits"] = head.logits(outputs["features"])
+    seen = Outputs(outputs["features"], outputs["others_scores"], outputs["flat_logits"], head)
+    return outputs | {name: DETECTORS[name].score(seen, {}) for name in detectors}
 
 
-def _flat_logits(bundle: Bundle, features: NDArray[np.float32]) -> NDArray[np.float32]:
+def _flat_head(bundle: Bundle) -> Head:
     file = bundle.path / "detectors.npz"
     if not file.is_file():
         raise DataError(f"{file} is missing, and with it the flat head; export the bundle again.")
     with np.load(file, allow_pickle=False) as saved:
-        logits: NDArray[np.float32] = features @ saved["flat_weight"].T + saved["flat_bias"]
-    return logits
+        return Head(saved["flat_weight"], saved["flat_bias"])
 
 
 def _accuracy(scores: Mapping[str, NDArray[Any]], data: DataSet) -> dict[str, float]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from training import checkpoint
-from training.augment import augment
+from training.augment import AUGMENTATIONS
 from training.distributed import average_gradients, rank, world_size
 from training.errors import CheckpointError
 from training.network import Network
@@ -43,6 +43,7 @@ class Recipe:
     momentum: float = 0.9
     warm_up: float = 0.15  # share of the steps
     average_decay: float = 0.998  # of the exponential average of the weights, which is what is kept
+    augmentation: str = "standard"  # of `training.augment.AUGMENTATIONS`
     bf16: bool = False
     seed: int = 0
 
@@ -74,7 +75,7 @@ class Batches:
         inputs, labels = self.inputs[chosen], self.labels[chosen]
         if self.augmented:
             generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-            inputs = augment(inputs, generator)
+            inputs = AUGMENTATIONS[self.recipe.augmentation](inputs, generator)
         # Every process draws the whole batch and takes its share, so that how many there are changes nothing.
         return inputs[rank() :: world_size()], labels[rank() :: world_size()]
 

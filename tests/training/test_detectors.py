@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.detectors import DETECTORS, Outputs
+from training.detectors import DETECTORS, Head, Outputs
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [800.0, 0.0, -800.0], [0.0, 0.0, 0.0]], np.float32)
 OTHERS = np.array([[0.3, 0.9], [1.0, 0.7], [0.5, 0.5]], np.float32)
@@ -13,7 +13,8 @@ OTHERS = np.array([[0.3, 0.9], [1.0, 0.7], [0.5, 0.5]], np.float32)
 
 def scores(name: str) -> list[float]:
     """One detector on the outputs above."""
-    return DETECTORS[name](Outputs(OTHERS, LOGITS)).tolist()
+    head = Head(np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
+    return DETECTORS[name].score(Outputs(LOGITS, OTHERS, LOGITS, head), {}).tolist()
 
 
 def test_mos_is_minus_the_smallest_others_score() -> None:

@@ -1,4 +1,8 @@
-"""Detectors: model outputs -> one score a picture, higher = in-distribution. One file a detector."""
+"""Detectors: a model's outputs -> one score a picture, higher = in-distribution. One file a detector.
+
+Each file has `score(outputs, statistics)`; a detector that learns something from in-distribution pictures also has
+`fit(data)`, which returns those statistics. Only numpy and scipy here: detectors run without torch.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.detectors import energy, mos, msp
+from training.detectors.outputs import FitData, Head, Outputs, Statistics
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What detectors read, for N pictures of C classes in K groups."""
+class Detector:
+    """One row of `DETECTORS`."""
 
-    others_scores: NDArray[np.float32]  # (N, K)
-    flat_logits: NDArray[np.float32]  # (N, C) of the flat head on the same features
+    score: Callable[[Outputs, Statistics], NDArray[np.float64]]  # -> (N,)
+    fit: Callable[[FitData], Statistics] | None = None
 
 
-DETECTORS: dict[str, Callable[[Outputs], NDArray[np.float64]]] = {
-    "mos": lambda outputs: mos.score(outputs.others_scores),
-    "msp": lambda outputs: msp.score(outputs.flat_logits),
-    "energy": lambda outputs: energy.score(outputs.flat_logits),
+DETECTORS: dict[str, Detector] = {
+    "mos": Detector(mos.score),
+    "msp": Detector(msp.score),
+    "energy": Detector(energy.score),
 }
+
+__all__ = ["DETECTORS", "Detector", "FitData", "Head", "Outputs", "Statistics"]

@@ -1,10 +1,14 @@
 """Minimum Others Score (paper Eq. 3)."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 
+from training.detectors.outputs import Outputs, Statistics
 
-def score(others_scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """-min over groups of p(others): (N, K) -> (N,)."""
-    lowest: NDArray[np.float64] = others_scores.min(axis=1).astype(np.float64)
+
+def score(outputs: Outputs, statistics: Statistics) -> NDArray[np.float64]:
+    """-min over groups of p(others), (N,)."""
+    lowest: NDArray[np.float64] = outputs.others_scores.min(axis=1).astype(np.float64)
     return -lowest
