@@ -18,23 +18,39 @@ from rich.table import Table
 from service.bundle import read_bundle
 from service.errors import MosGuardError
 
-SHIPPED_BUNDLE = Path(__file__).parent.parent / "service" / "default_bundle"
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-class Fitted(StrEnum):
-    """What `train` fits."""
+class RecipeName(StrEnum):
+    """How `train` fits."""
 
-    HEADS = "heads"
-    NETWORK = "network"
+    ONE_CYCLE = "one-cycle"
+    PAPER = "paper"
 
 
 class Augmentation(StrEnum):
-    """How pictures are varied while the whole network is fitted."""
+    """How pictures are varied by the one-cycle recipe."""
 
+    NONE = "none"
+    FLIP = "flip"
     STANDARD = "standard"
     STRONG = "strong"
+
+
+class Source(StrEnum):
+    """Whom to follow where the paper, its authors' code and correctness part."""
+
+    PAPER = "paper"
+    OFFICIAL = "official"
+    CORRECTED = "corrected"
+
+
+Follow = Annotated[Source, typer.Option(help="Whom to follow where the paper, its code and correctness part.")]
+Setting = Annotated[
+    list[str] | None, typer.Option("--setting", help="NAME=paper|official|corrected, for one such place; repeat.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything drawn by chance.", min=0)]
+Bf16 = Annotated[bool, typer.Option(help="Backbone in bfloat16: faster where the machine multiplies it.")]
 
 
 @app.callback()
@@ -46,59 +62,142 @@ def commands() -> None:
 def train(
     data: Annotated[Path, typer.Option(help="Folder of class folders, of super-class folders, or a list file.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run there is resumed.")],
-    fit: Annotated[
-        Fitted, typer.Option(help="Fit the heads on a frozen backbone, or the whole network.")
-    ] = Fitted.HEADS,
+    recipe: Annotated[
+        RecipeName, typer.Option(help="One cycle with the numbers below, or the paper's fine-tuning.")
+    ] = RecipeName.ONE_CYCLE,
+    open_blocks: Annotated[
+        str, typer.Option(help="How many of the backbone's last blocks are fitted beside the heads: 0 to 4, or all.")
+    ] = "0",
+    online: Annotated[
+        bool, typer.Option(help="Run a frozen backbone anew at each step: exact under augmentation, and slow.")
+    ] = False,
     backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Bundle or network.pt to start from; by default the shipped bundle for heads.")
+        Path | None, typer.Option(help="Weights to start from; by default the shipped bundle where 0 blocks are open.")
     ] = None,
     grouping: Annotated[
         str | None,
-        typer.Option(
-            help="taxonomy:NAME|FILE.json, folders, clusters:K or random:K; by default folders, else clusters."
-        ),
+        typer.Option(help="taxonomy:NAME|FILE, folders, clusters:K or random:K; by default folders, else clusters."),
     ] = None,
-    size: Annotated[int, typer.Option(help="Side of the model's input, in pixels.", min=8)] = 32,
-    epochs: Annotated[int, typer.Option(help="Passes over the pictures.", min=1)] = 40,
-    batch_size: Annotated[int, typer.Option(help="Pictures a step, over all processes.", min=1)] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 0.12,
-    weight_decay: Annotated[float, typer.Option(help="L2 penalty.")] = 5e-4,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the model's input, in pixels; by default that of --weights, or 32.")
+    ] = None,
+    features: Annotated[Path | None, typer.Option(help="Folder of the feature cache; by default OUT/features.")] = None,
+    views: Annotated[int, typer.Option(help="Views of each picture in the feature cache.", min=1)] = 2,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.", show_default="40", min=1)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures a step, over all processes.", show_default="128", min=1)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak of the one-cycle schedule.", show_default="0.12")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="L2 penalty.", show_default="0.0005")] = None,
+    augmentation: Annotated[
+        Augmentation | None,
+        typer.Option(help="standard shifts, mirrors and cuts out; strong also warps.", show_default="standard"),
+    ] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(help="Pictures a forward pass; a batch is accumulated from such parts.", min=1)
+    ] = None,
     flat_weight: Annotated[float, typer.Option(help="Weight of the flat-softmax loss.", min=0)] = 1.0,
     group_weight: Annotated[float, typer.Option(help="Weight of the group-softmax loss.", min=0)] = 1.0,
     calibration: Annotated[float, typer.Option(help="Share of each class held out for `calibrate`.", min=0)] = 0.1,
     validation: Annotated[float, typer.Option(help="Share of each class held out for choices.", min=0)] = 0.02,
-    augmentation: Annotated[
-        Augmentation, typer.Option(help="Shift, flip and cut-out, or also warps and colours: for long runs.")
-    ] = Augmentation.STANDARD,
-    bf16: Annotated[bool, typer.Option(help="Backbone in bfloat16: faster where the CPU multiplies it.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the split, the order and the augmentation.", min=0)] = 0,
+    follow: Follow = Source.CORRECTED,
+    setting: Setting = None,
+    bf16: Bf16 = False,
+    seed: Seed = 0,
 ) -> None:
     """Fit a model on a labelled folder and export its bundle to OUT/bundle."""
+    from training import options, reproduction
     from training.distributed import process_group, rank
     from training.export import export as export_bundle
-    from training.fit import Recipe
     from training.run import RunConfig
     from training.train import train as train_network
 
-    start = _start(fit, backbone, weights)
-    recipe = Recipe(
-        epochs,
-        batch_size,
-        learning_rate,
-        weight_decay,
-        flat_weight,
-        group_weight,
-        augmentation=augmentation.value,
-        bf16=bf16,
-        seed=seed,
+    settings = reproduction.settings(follow.value, setting or ())
+    blocks = options.open_blocks(open_blocks)
+    backbone, weights = options.starting_point(blocks, backbone, weights)
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "augmentation": augmentation and augmentation.value,
+    }
+    common = {
+        "flat_weight": flat_weight,
+        "group_weight": group_weight,
+        "micro_batch": micro_batch,
+        "bf16": bf16,
+        "seed": seed,
+    }
+    side, load_side = options.sizes(size, recipe.value, data, weights)
+    config = RunConfig(
+        data=data,
+        out=out,
+        backbone=backbone,
+        weights=weights,
+        open_blocks=blocks,
+        online=online,
+        grouping=grouping,
+        size=side,
+        load_size=load_side,
+        features=features,
+        views=views,
+        calibration=calibration,
+        validation=validation,
+        recipe=options.recipe(recipe.value, data, settings, given, common),
+        settings=settings,
     )
-    config = RunConfig(data, out, start[0], start[1], fit.value, grouping, size, calibration, validation, recipe)
     with process_group():
         train_network(config)
         if rank() == 0:
             bundle = export_bundle(out, out / "bundle", name=out.resolve().name)
             _say(f"wrote {bundle.path}; next: calibrate --bundle {bundle.path} --data {out / 'calibration.txt'}")
+
+
+@app.command()
+def features(
+    data: Annotated[Path, typer.Option(help="Folder of class folders, of super-class folders, or a list file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the cache; an interrupted one there is continued.")],
+    weights: Annotated[Path | None, typer.Option(help="The backbone's weights; by default the shipped bundle.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the model's input, in pixels; by default that of --weights, or 32.")
+    ] = None,
+    views: Annotated[int, typer.Option(help="Views: as served, mirrored, and augmented from the third on.", min=1)] = 2,
+    augmentation: Annotated[Augmentation, typer.Option(help="Of the third view on.")] = Augmentation.STANDARD,
+    bf16: Bf16 = False,
+    seed: Seed = 0,
+) -> None:
+    """Extract the features of a data set once, for `train --features OUT` and `ablate`."""
+    from training import options
+    from training.backbone import backbone as build
+    from training.weights import read_backbone
+    from training.data import read_data_set
+    from training.distributed import process_group, rank
+    from training.features import cached_features
+
+    name, start = options.starting_point(0, backbone, weights)
+    if start is None:
+        raise options.needs_weights(name)
+    extractor = build(name)
+    read_backbone(start, extractor)
+    side, _ = options.sizes(size, "one-cycle", data, start)
+    with process_group():
+        found = cached_features(
+            out,
+            extractor,
+            read_data_set(data),
+            side,
+            augmentation=augmentation.value,
+            views=views,
+            seed=seed,
+            bf16=bf16,
+        )
+        if rank() == 0:
+            _say(f"wrote {out}: {found.shape[0]} views of {found.shape[1]} pictures, {found.shape[2]} features each")
 
 
 @app.command()
@@ -191,29 +290,16 @@ def demo(
         int, typer.Option(help="Pictures of each of the 9 classes, in each of train and test.", min=20)
     ] = 120,
     epochs: Annotated[int, typer.Option(help="Passes over the pictures.", min=1)] = 15,
-    seed: Annotated[int, typer.Option(help="Seed of the pictures and of the run.", min=0)] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Take generated pictures through the whole pipeline: train, export, calibrate, evaluate."""
     from training.demo import write_demo_data
 
     folders = write_demo_data(out / "data", per_class=per_class, seed=seed)
-    train(folders["train"], out, fit=Fitted.NETWORK, backbone="R11-tiny", epochs=epochs, batch_size=32, seed=seed)
+    train(folders["train"], out, open_blocks="all", backbone="R11-tiny", epochs=epochs, batch_size=32, seed=seed)
     calibrate(out / "bundle", out / "calibration.txt")
     evaluate(out / "bundle", folders["test"], [f"stripes={folders['stripes']}"], out / "report", record=True)
     _say(f"serve it: MOS_BUNDLE={out / 'bundle'} python -m service")
-
-
-def _start(fit: Fitted, backbone: str | None, weights: Path | None) -> tuple[str, Path | None]:
-    """The backbone's name and the weights to start from; frozen backbones need some, the shipped ones by default."""
-    if weights is None and fit is Fitted.HEADS and backbone is None:
-        weights = SHIPPED_BUNDLE
-    if backbone is None and weights is not None and weights.is_dir():
-        backbone = read_bundle(weights).manifest.backbone
-    if backbone is None:
-        from training.errors import UnknownBackbone
-
-        raise UnknownBackbone("The backbone's name is not known; give --backbone, or a bundle as --weights.")
-    return backbone, weights
 
 
 def _say(line: str) -> None:

@@ -38,7 +38,29 @@ def strong(images: Tensor, generator: torch.Generator) -> Tensor:
     return standard(pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1), generator)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {"standard": standard, "strong": strong}
+def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Half of uint8 (N, H, W, 3) mirrored."""
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(mirrored[:, None, None, None], images.flip(2), images)
+
+
+def crop(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """A square of `side` pixels drawn anywhere in each picture: uint8 (N, H, W, 3) -> (N, side, side, 3)."""
+    count, height, width, _ = images.shape
+    if height == width == side:
+        return images
+    rows = _window(count, height, side, generator)
+    columns = _window(count, width, side, generator)
+    return images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "none": lambda images, _: images,
+    "flip": flip,
+    "standard": standard,
+    "strong": strong,
+}
+"""What may follow the crop. The paper's fine-tuning mirrors at most; the last two are for small pictures."""
 
 
 def _warped(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -67,12 +89,18 @@ def _recoloured(pixels: Tensor, generator: torch.Generator) -> Tensor:
     mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
     pixels = mean + contrast * (pixels - mean)
     grey = pixels.mean(dim=1, keepdim=True)
-    return grey + saturation * (pixels - grey)
+    recoloured: Tensor = grey + saturation * (pixels - grey)
+    return recoloured
 
 
 def _within(count: int, reach: float, generator: torch.Generator) -> Tensor:
     """Uniform in [-reach, reach], (count,)."""
     return (torch.rand(count, generator=generator) * 2 - 1) * reach
+
+
+def _window(count: int, length: int, side: int, generator: torch.Generator) -> Tensor:
+    """Coordinates (N, side) of a stretch drawn anywhere inside the length."""
+    return torch.arange(side) + torch.randint(0, length - side + 1, (count, 1), generator=generator)
 
 
 def _shifted(count: int, side: int, generator: torch.Generator) -> Tensor:

@@ -1,8 +1,8 @@
 """BiT ResNetV2: the feature extractor, in one file.
 
 Weight-standardised convolutions, GroupNorm and pre-activation bottlenecks, as in "Big Transfer" (Kolesnikov et al.,
-2020). `backbone(name)` builds one of `KNOWN_BACKBONES`: the paper's five, which start with a 7x7 stride-2 root and a
-max-pool and expect large pictures, and small ones with a 3x3 root for small pictures and CPUs.
+2020). `backbone(name)` builds one of `KNOWN_BACKBONES`: BiT's six, the paper's five among them, which start with a 7x7
+stride-2 root and a max-pool and expect large pictures, and small ones with a 3x3 root for small pictures and CPUs.
 
 Legend: N batch, C channels, H and W height and width, D = `Backbone.feature_size`.
 Parameter names (`root.conv`, `block1.unit01.conv1`, ...) are stable: checkpoints and exported models refer to them.
@@ -48,6 +48,7 @@ KNOWN_BACKBONES: dict[str, BackboneConfig] = {
     "R50x3": BackboneConfig((3, 4, 6, 3), width=768),
     "R152x2": BackboneConfig((3, 8, 36, 3), width=512),
     "R101x3": BackboneConfig((3, 4, 23, 3), width=768),
+    "R152x4": BackboneConfig((3, 8, 36, 3), width=1024),
     # For small pictures: `-sN` is the stride of the root.
     "R11-tiny": BackboneConfig((1, 1, 1), width=32, norm_groups=4, root_stride=2),
     "R26-s2": BackboneConfig((2, 2, 2, 2), width=128, norm_groups=8, root_stride=2),
@@ -148,11 +149,28 @@ class Backbone(nn.Module):
         """The blocks in order of depth."""
         return (self.get_submodule(f"block{index + 1}") for index in range(len(self.config.units)))
 
+    def open(self, blocks: int | None) -> None:
+        """Let the last `blocks` blocks be fitted and the final norm with them; None opens everything (paper §4.3.5)."""
+        self.requires_grad_(blocks is None)
+        if blocks:
+            self.norm.requires_grad_(True)
+            for block in list(self.blocks())[-blocks:]:
+                block.requires_grad_(True)
+
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         x = self.root(x)
         for block in self.blocks():
-            x = block(x)
+            x = block(_with_gradient(x, block))
         return F.relu(self.norm(x)).mean(dim=(2, 3))
+
+
+def _with_gradient(x: Tensor, following: nn.Module) -> Tensor:
+    """`x` as an input that needs a gradient, where what follows is fitted and what came before is frozen.
+
+    On CPUs the backward pass of a channels-last GroupNorm crashes without one (torch 2.13).
+    """
+    fitted = torch.is_grad_enabled() and next(following.parameters()).requires_grad
+    return x.requires_grad_() if fitted and not x.requires_grad else x
 
 
 def backbone(name: str) -> Backbone:

@@ -8,9 +8,7 @@ preprocessing, so that what is trained, calibrated and evaluated is what will be
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +39,11 @@ class DataSet:
         """The same classes with only the pictures at `indices`."""
         paths = tuple(self.paths[int(i)] for i in indices)
         return DataSet(self.root, self.classes, paths, self.labels[indices], self.superclasses)
+
+    def rows_of(self, part: DataSet) -> NDArray[np.int64]:
+        """Where the pictures of a part of this data set stand in it, (n,)."""
+        row = {path: index for index, path in enumerate(self.paths)}
+        return np.array([row[path] for path in part.paths], np.int64)
 
     def fingerprint(self) -> dict[str, str | int]:
         """What identifies the data: how many pictures, and a hash of their names, labels and sizes on disk."""
@@ -106,26 +109,6 @@ def write_list(data: DataSet, file: Path) -> None:
     temporary = file.with_name(file.name + ".partial")
     temporary.write_text("".join(lines), "utf-8")
     temporary.replace(file)
-
-
-def load_pixels(
-    data: DataSet, *, height: int, width: int, progress: Callable[[Iterable[int], int], Iterable[int]] | None = None
-) -> NDArray[np.uint8]:
-    """Decode every picture at the model's input size: uint8 (N, H, W, 3), RGB.
-
-    Raises DataError that names the first picture that cannot be read.
-    """
-    pixels = np.empty((len(data), height, width, 3), np.uint8)
-
-    def load(index: int) -> int:
-        pixels[index] = read_pixels(data.root / data.paths[index], height=height, width=width)
-        return index
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done: Iterator[int] = pool.map(load, range(len(data)), chunksize=64)
-        for _ in progress(done, len(data)) if progress else done:
-            pass
-    return pixels
 
 
 def read_pixels(file: Path, *, height: int, width: int) -> NDArray[np.uint8]:

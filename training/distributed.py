@@ -1,18 +1,17 @@
-"""Several processes that fit one network: each takes its share of every batch, and gradients are averaged once a
-step.
+"""Several processes that fit one network or extract its features, on one machine or many.
 
-Start with `torchrun --nproc-per-node N -m training train ...`; without torchrun there is one process and nothing
+Start with `torchrun --nproc-per-node N -m training COMMAND ...`; without torchrun there is one process and nothing
 happens. On a busy machine N processes of one thread lose less to waiting than one process of N threads.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def process_group() -> Iterator[None]:
     if "RANK" not in os.environ:
         yield
         return
-    distributed.init_process_group("gloo")
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
     finally:
@@ -29,23 +28,23 @@ def process_group() -> Iterator[None]:
 
 
 def rank() -> int:
-    """This process's number; 0 writes files and speaks."""
+    """This process's number over all machines; 0 writes files and speaks."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes fit the network."""
+    """How many processes there are over all machines."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the processes, in one exchange."""
-    if world_size() == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(flat)
-    flat /= world_size()
-    means = torch.split(flat, [gradient.numel() for gradient in gradients])
-    for gradient, mean in zip(gradients, means, strict=True):
-        gradient.copy_(mean.view_as(gradient))
+def device() -> torch.device:
+    """This process's GPU where there is one, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def wait_for_all() -> None:
+    """Return once every process has come here."""
+    if distributed.is_initialized():
+        distributed.barrier()

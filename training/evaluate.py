@@ -1,92 +1,277 @@
 """How good a bundle is: accuracy on ID data and every detector's figures against OOD sets.
 
-The scoring half (`collect`) runs the ONNX file that will be served and needs no torch. The figures follow from the
-saved scores alone, so that anyone can check them.
+The scoring half runs the ONNX file that will be served and needs no torch; ODIN alone does. The figures follow from
+the saved scores alone, so that anyone can check them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle import Bundle, read_bundle, write_bundle
 from service.verdict import accepts
-from training.data import DataSet, read_data_set, read_pictures
-from training.detectors import DETECTORS, Head, Outputs
-from training.errors import DataError
-from training.scoring import score_pictures
+from training.audit import lay_over, read_audit
+from training.data import DataSet, read_data_set, read_pictures, read_pixels
+from training.detectors import DETECTORS, Head, Outputs, Statistics
+from training.errors import DataError, TrainingError
+from training.progress import say, track
+from training.reproduction import Settings
+from training.scoring import BATCH_SIZE, Session, score_pictures
+from training.statistics import FILE_NAME, read_detectors
+from training.times import Times, measure
+
+if TYPE_CHECKING:
+    from training.intervals import Figures
 
 MODEL_OUTPUTS = ("class_index", "others_scores", "score", "logits", "features")
-Results = dict[str, dict[str, dict[str, float | int]]]
+CLEANED = ".cleaned"
+SecondPass = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Values = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The detectors of one evaluation and what they need."""
+
+    names: tuple[str, ...]
+    head: Head
+    statistics: Mapping[str, Statistics]
+    second_pass: SecondPass | None  # pictures (N, H, W, 3) -> ODIN's logits (N, C), where odin is among the names
+
+    def outputs(self, values: Mapping[str, NDArray[Any]]) -> Outputs:
+        """What detectors read, from the arrays of one set."""
+        return Outputs(
+            values["features"],
+            values["others_scores"],
+            values["flat_logits"],
+            self.head,
+            values.get("perturbed_logits"),
+        )
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Outputs and scores of the ID set and each OOD set, and the figures that follow from them."""
+    """Outputs and scores of the ID set and each OOD set, and the figures that follow from them.
 
-    scores: dict[str, dict[str, NDArray[Any]]]  # {set: {name: (N, ...)}}; the ID set is "id"
-    results: Results  # {detector: {OOD set: {metric: value}}}
+    An audited set NAME is there twice, whole and as `NAME.cleaned`; averages are over the whole sets.
+    """
+
+    scores: dict[str, Values]  # {set: {name: (N, ...)}}; the ID set is "id" and has `labels`
+    results: dict[str, dict[str, Figures]]  # {detector: {OOD set: {metric: value}}}
+    averages: dict[str, Figures]  # {detector: {metric: value}}
     accuracy: dict[str, float]  # top-1 of the group and of the flat softmax
     accepted: dict[str, float]  # {set: share judged in at the calibrated threshold}
     groups: tuple[str, ...]  # names, in the order of the others scores
+    group_of_class: tuple[int, ...]  # (C,)
+    times: Times
+    notes: tuple[str, ...]  # sentences on what was left out and what audits found
 
 
-def evaluate(bundle_path: Path, inside: Path, outside: Mapping[str, Path], detectors: Sequence[str]) -> Evaluation:
-    """Score the ID set and each OOD set, and compare them.
+def evaluate(
+    bundle_path: Path,
+    inside: Path,
+    outside: Mapping[str, Path],
+    detectors: Sequence[str],
+    *,
+    audits: Mapping[str, Path] | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Score the ID set and each OOD set, and compare them. `audits` are {OOD set: audit file}; `seed` is that of the
+    intervals.
 
-    Raises DataError for an unknown detector, an OOD set named `id`, or a set that cannot be read.
+    Asked for every detector there is, those that cannot run are left out with a note; asked for by name, that is an
+    error. Raises DataError also for an unknown detector, names that do not fit, or a set that cannot be read.
     """
-    from training.metrics import summary
+    settings, audits = settings or Settings(), audits or {}
+    _check_names(outside, audits)
+    bundle = read_bundle(bundle_path)
+    panel, notes = choose(bundle, detectors, settings)
+    id_data = read_data_set(inside, bundle.manifest.classes)
+    ood_data = {name: read_pictures(path) for name, path in outside.items()}
+    masks = {name: lay_over(read_audit(file), ood_data[name].paths) for name, file in audits.items()}
+    notes += [audit.sentence(name) for name, audit in masks.items()]
+    for note in notes:
+        say(note)
+    scores = {"id": {"labels": id_data.labels} | collect(bundle, panel, id_data, "the ID set")}
+    scores |= {name: collect(bundle, panel, data, name) for name, data in ood_data.items()}
+    times = _times(bundle, panel, id_data)
+    for name, audit in masks.items():
+        scores[name + CLEANED] = {key: values[audit.kept] for key, values in scores[name].items()}
+    results, averages = _figures(panel.names, scores, list(outside), settings, seed)
+    return Evaluation(
+        scores,
+        results,
+        averages,
+        _accuracy(scores["id"]),
+        _accepted(bundle, scores),
+        tuple(group.name for group in bundle.manifest.groups),
+        tuple(bundle.manifest.group_of_class),
+        times,
+        tuple(notes),
+    )
 
+
+def choose(bundle: Bundle, detectors: Sequence[str], settings: Settings) -> tuple[Panel, list[str]]:
+    """The detectors that run, and a sentence for each that was left out."""
     unknown = [name for name in detectors if name not in DETECTORS]
-    if unknown:
-        raise DataError(f"There is no detector {unknown[0]!r}; choose among {', '.join(DETECTORS)}.")
+    if unknown or not detectors:
+        raise DataError(f"There is no detector {', '.join(unknown) or 'named'}; choose among {', '.join(DETECTORS)}.")
+    head, statistics = read_detectors(bundle.path)
+    left_out = {name: said for name in detectors if (said := _what_is_missing(name, statistics))}
+    second_pass: SecondPass | None = None
+    notes: list[str] = []
+    if "odin" in detectors and "odin" not in left_out:
+        epsilon, notes = _epsilon(statistics, settings)
+        try:
+            second_pass = _second_pass(bundle, head, epsilon)
+        except TrainingError as error:
+            left_out["odin"] = f"odin cannot run: {error}"
+    if left_out and set(detectors) != set(DETECTORS):
+        raise DataError(next(iter(left_out.values())))
+    names = tuple(name for name in detectors if name not in left_out)
+    return Panel(names, head, statistics, second_pass), [*left_out.values(), *notes]
+
+
+def collect(bundle: Bundle, panel: Panel, data: DataSet, name: str) -> Values:
+    """Model outputs, flat logits and each detector's scores for every picture of `data`; `name` is for errors."""
+    values = score_pictures(bundle, data, MODEL_OUTPUTS)
+    values["flat_logits"] = panel.head.logits(values["features"])
+    if panel.second_pass:
+        values["perturbed_logits"] = _in_batches(panel.second_pass, bundle, data)
+    seen = panel.outputs(values)
+    for detector in panel.names:
+        values[detector] = DETECTORS[detector].score(seen, panel.statistics.get(detector, {}))
+        if not np.isfinite(values[detector]).all():
+            raise DataError(f"{detector} gives scores that are not finite on {name}; leave it out with --detectors.")
+    return values
+
+
+def _check_names(outside: Mapping[str, Path], audits: Mapping[str, Path]) -> None:
     if "id" in outside or not outside:
         raise DataError("Name at least one OOD set, as NAME=FOLDER with a name other than `id`.")
-    bundle = read_bundle(bundle_path)
-    id_data = read_data_set(inside, bundle.manifest.classes)
-    scores = {"id": collect(bundle, id_data, detectors)}
-    for name, path in outside.items():
-        scores[name] = collect(bundle, read_pictures(path), detectors)
-    results: Results = {
-        detector: {name: summary(scores["id"][detector], scores[name][detector]) for name in outside}
-        for detector in detectors
+    for name in outside:
+        if not name or "/" in name or name.endswith(CLEANED):
+            raise DataError(f"{name!r} cannot name an OOD set; use a name without `/` that does not end in {CLEANED}.")
+    for name in audits:
+        if name not in outside:
+            raise DataError(
+                f"There is an audit of {name!r} but no OOD set of that name; give it as --ood {name}=FOLDER."
+            )
+
+
+def _what_is_missing(name: str, statistics: Mapping[str, Statistics]) -> str | None:
+    if name == "odin" and find_spec("torch") is None:
+        return "odin needs a second pass with gradients; install torch (extra `training`) or leave odin out."
+    if DETECTORS[name].fit is not None and not statistics.get(name):
+        return f"The bundle's {FILE_NAME} has no statistics for {name}; export the bundle again, or leave {name} out."
+    return None
+
+
+def _epsilon(statistics: Mapping[str, Statistics], settings: Settings) -> tuple[float, list[str]]:
+    """ODIN's step, and a sentence where the one chosen on held-out pictures is not in the bundle."""
+    from training.odin import PUBLISHED_EPSILON
+
+    if settings.odin_epsilon == "official":
+        return 0.0, []
+    if settings.odin_epsilon == "paper":
+        return PUBLISHED_EPSILON, []
+    if "epsilon" in statistics.get("odin", {}):
+        return float(statistics["odin"]["epsilon"]), []
+    said = f"The bundle's {FILE_NAME} has no step for odin; it runs with the published {PUBLISHED_EPSILON}."
+    return PUBLISHED_EPSILON, [said]
+
+
+def _second_pass(bundle: Bundle, head: Head, epsilon: float) -> SecondPass:
+    """ODIN's pass through the network that the bundle was exported from, rebuilt in torch."""
+    import torch
+
+    from training.groups import Grouping
+    from training.network import Network
+    from training.odin import perturbed_logits
+    from training.weights import read_backbone
+
+    groups = bundle.manifest.groups
+    grouping = Grouping(tuple(group.name for group in groups), tuple(tuple(group.classes) for group in groups))
+    network = Network(bundle.manifest.backbone, grouping).eval().requires_grad_(False)
+    read_backbone(bundle.path, network.backbone)
+    network.flat.load_state_dict({"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)})
+    return lambda pixels: perturbed_logits(network, pixels, epsilon=epsilon)
+
+
+def _in_batches(second_pass: SecondPass, bundle: Bundle, data: DataSet) -> NDArray[np.float32]:
+    starts = range(0, len(data), BATCH_SIZE)
+    return np.concatenate(
+        [second_pass(_batch(bundle, data, start)) for start in track(starts, len(starts), "second pass for odin")]
+    )
+
+
+def _batch(bundle: Bundle, data: DataSet, start: int) -> NDArray[np.uint8]:
+    """At most BATCH_SIZE pictures from `start` on, (n, H, W, 3)."""
+    spec = bundle.manifest.input
+
+    def read(path: str) -> NDArray[np.uint8]:
+        return read_pixels(data.root / path, height=spec.height, width=spec.width)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.stack(list(pool.map(read, data.paths[start : start + BATCH_SIZE])))
+
+
+def _times(bundle: Bundle, panel: Panel, data: DataSet) -> Times:
+    """Measured on the first batch of `data`."""
+    pixels = _batch(bundle, data, 0)
+    session = Session(bundle.model_path.read_bytes())
+    values = session.run(pixels, MODEL_OUTPUTS)
+    values["flat_logits"] = panel.head.logits(values["features"])
+    calls: dict[str, Callable[[], object]] = {
+        "forward": partial(session.run, pixels, MODEL_OUTPUTS),
+        "flat head": partial(panel.head.logits, values["features"]),
     }
-    names = tuple(group.name for group in bundle.manifest.groups)
-    return Evaluation(scores, results, _accuracy(scores["id"], id_data), _accepted(bundle, scores), names)
+    if panel.second_pass:
+        values["perturbed_logits"] = panel.second_pass(pixels)
+        calls["second pass"] = partial(panel.second_pass, pixels)
+    seen = panel.outputs(values)
+    for name in panel.names:
+        calls[f"score {name}"] = partial(DETECTORS[name].score, seen, panel.statistics.get(name, {}))
+    ms = measure(calls, len(pixels))
+    scores_ms = {name: ms[f"score {name}"] for name in panel.names}
+    return Times(len(pixels), ms["forward"], ms["flat head"], ms.get("second pass"), scores_ms)
 
 
-def collect(bundle: Bundle, data: DataSet, detectors: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Model outputs, flat logits and each detector's scores for every picture of `data`."""
-    outputs = score_pictures(bundle, data, MODEL_OUTPUTS)
-    head = _flat_head(bundle)
-    outputs["flat_logits"] = head.logits(outputs["features"])
-    seen = Outputs(outputs["features"], outputs["others_scores"], outputs["flat_logits"], head)
-    return outputs | {name: DETECTORS[name].score(seen, {}) for name in detectors}
+def _figures(
+    detectors: Sequence[str], scores: Mapping[str, Values], averaged: Sequence[str], settings: Settings, seed: int
+) -> tuple[dict[str, dict[str, Figures]], dict[str, Figures]]:
+    from training.intervals import compare
+    from training.metrics import convention
+
+    results: dict[str, dict[str, Figures]] = {}
+    averages: dict[str, Figures] = {}
+    for detector in track(detectors, len(detectors), "figures and intervals"):
+        outsides = {name: values[detector] for name, values in scores.items() if name != "id"}
+        results[detector], averages[detector] = compare(
+            scores["id"][detector], outsides, averaged, convention(settings), seed
+        )
+    return results, averages
 
 
-def _flat_head(bundle: Bundle) -> Head:
-    file = bundle.path / "detectors.npz"
-    if not file.is_file():
-        raise DataError(f"{file} is missing, and with it the flat head; export the bundle again.")
-    with np.load(file, allow_pickle=False) as saved:
-        return Head(saved["flat_weight"], saved["flat_bias"])
-
-
-def _accuracy(scores: Mapping[str, NDArray[Any]], data: DataSet) -> dict[str, float]:
+def _accuracy(values: Values) -> dict[str, float]:
     return {
-        "group": float((scores["class_index"] == data.labels).mean()),
-        "flat": float((scores["flat_logits"].argmax(axis=1) == data.labels).mean()),
+        "group": float((values["class_index"] == values["labels"]).mean()),
+        "flat": float((values["flat_logits"].argmax(axis=1) == values["labels"]).mean()),
     }
 
 
-def _accepted(bundle: Bundle, scores: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, float]:
+def _accepted(bundle: Bundle, scores: Mapping[str, Values]) -> dict[str, float]:
     if bundle.calibration is None:
         return {}
     threshold = bundle.calibration.threshold
@@ -94,13 +279,14 @@ def _accepted(bundle: Bundle, scores: Mapping[str, Mapping[str, NDArray[Any]]]) 
 
 
 def bundle_metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """The figures that a bundle carries, rounded to what the sample sizes can tell."""
+    """The figures that a bundle carries, without intervals, rounded to what the sample sizes can tell."""
     return {
         "top1": {name: round(value, 4) for name, value in evaluation.accuracy.items()},
         "accepted": {name: round(value, 4) for name, value in evaluation.accepted.items()},
         "ood": {
             detector: {
-                name: {key: round(value, 4) for key, value in figures.items()} for name, figures in by_set.items()
+                name: {key: round(value, 4) for key, value in figures.items() if not isinstance(value, list)}
+                for name, figures in by_set.items()
             }
             for detector, by_set in evaluation.results.items()
         },
@@ -109,7 +295,7 @@ def bundle_metrics(evaluation: Evaluation) -> dict[str, Any]:
 
 def record(bundle: Bundle, evaluation: Evaluation) -> None:
     """Write the figures into the bundle's manifest; model, calibration and canaries stay as they are."""
-    detectors = bundle.path / "detectors.npz"
+    detectors = bundle.path / FILE_NAME
     write_bundle(
         bundle.path,
         manifest=bundle.manifest.model_copy(update={"metrics": bundle_metrics(evaluation)}),
@@ -121,13 +307,7 @@ def record(bundle: Bundle, evaluation: Evaluation) -> None:
 
 
 def write_report(evaluation: Evaluation, out: Path) -> None:
-    """Write `results.json`, `scores.npz`, the tables and the pictures to a folder."""
-    from training.report import draw, tables
+    """Write figures, scores, tables and pictures to a folder: each file whole or as it was."""
+    from training.report import write
 
-    out.mkdir(parents=True, exist_ok=True)
-    flat = {f"{name}/{key}": value for name, values in evaluation.scores.items() for key, value in values.items()}
-    np.savez(out / "scores.npz", **flat)  # type: ignore[arg-type]
-    (out / "results.json").write_text(json.dumps(evaluation.results, indent=1) + "\n", "utf-8")
-    for name, text in tables(evaluation).items():
-        (out / name).write_text(text, "utf-8")
-    draw(evaluation, out)
+    write(evaluation, out)

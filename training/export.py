@@ -241,6 +241,6 @@ def _canaries(encoded: dict[str, bytes], rows: dict[str, NDArray[Any]]) -> Seque
 
 def _provenance(config: dict[str, Any]) -> dict[str, Any]:
     """What made the weights, without the paths of the machine that did."""
-    kept = ("fit", "grouping", "size", "calibration", "validation", "recipe")
+    kept = ("open_blocks", "online", "grouping", "size", "calibration", "validation", "recipe", "settings")
     weights = None if config["weights"] is None else Path(config["weights"]).name
     return {"data": config["data_fingerprint"], "weights": weights} | {key: config[key] for key in kept}

@@ -1,4 +1,4 @@
-"""Fitting: the whole network on pictures, or the two heads on the features of a frozen backbone.
+"""Fitting: the open part of a network on pictures, or its heads on the features of a frozen backbone.
 
 The loop counts steps. Everything drawn by chance is a function of (seed, step), and a checkpoint holds the rest, so
 that an interrupted run that is resumed ends with the weights of one that was not.
@@ -6,143 +6,138 @@ that an interrupted run that is resumed ends with the weights of one that was no
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from training import checkpoint
-from training.augment import AUGMENTATIONS
-from training.distributed import average_gradients, rank, world_size
+from training.batches import Batch, Batches
+from training.distributed import device, rank, world_size
 from training.errors import CheckpointError
 from training.network import Network
 from training.progress import say, track
+from training.recipes import Recipe
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
+Report = Callable[[Network], str]
+"""A line on the network as it is now, for the log."""
 
 CHECKPOINT_NAME = "checkpoint.pt"
+CHECKPOINT_EVERY_SECONDS = 600.0
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to fit. One epoch is one pass over the pictures (or features)."""
+class Objective(nn.Module):
+    """The loss of a share of a batch, as one module, so that several processes can average its gradients."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    flat_weight: float = 1.0
-    group_weight: float = 1.0
-    momentum: float = 0.9
-    warm_up: float = 0.15  # share of the steps
-    average_decay: float = 0.998  # of the exponential average of the weights, which is what is kept
-    augmentation: str = "standard"  # of `training.augment.AUGMENTATIONS`
-    bf16: bool = False
-    seed: int = 0
-
-    def learning_rate_at(self, step: int, steps: int) -> float:
-        """Linear warm-up from nearly zero, then half a cosine to zero."""
-        position = (step + 1) / steps
-        if position < self.warm_up:
-            return self.learning_rate * position / self.warm_up
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (position - self.warm_up) / (1 - self.warm_up)))
-
-
-class Batches:
-    """Labelled tensors in an order drawn anew for each epoch; a batch is a function of (seed, step) alone."""
-
-    def __init__(self, inputs: Tensor, labels: Tensor, recipe: Recipe, *, augmented: bool) -> None:
-        self.inputs = inputs
-        self.labels = labels
+    def __init__(self, network: Network, recipe: Recipe, *, on_features: bool) -> None:
+        super().__init__()
+        self.network = network
         self.recipe = recipe
-        self.augmented = augmented
-        # A shorter last batch of an epoch is dropped, unless it is the only one.
-        self.per_epoch = max(1, len(labels) // recipe.batch_size)
-        self.steps = recipe.epochs * self.per_epoch
+        self.on_features = on_features
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of one step, this process's share of them."""
-        epoch, position = divmod(step, self.per_epoch)
-        order = torch.from_numpy(np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.labels)))
-        chosen = order[position * self.recipe.batch_size : (position + 1) * self.recipe.batch_size]
-        inputs, labels = self.inputs[chosen], self.labels[chosen]
-        if self.augmented:
-            generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-            inputs = AUGMENTATIONS[self.recipe.augmentation](inputs, generator)
-        # Every process draws the whole batch and takes its share, so that how many there are changes nothing.
-        return inputs[rank() :: world_size()], labels[rank() :: world_size()]
+    def forward(self, inputs: Tensor, labels: Tensor, partners: Tensor, share: float) -> Tensor:  # noqa: D102
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            features = inputs if self.on_features else self.network(inputs)
+        loss = self._loss(features, labels)
+        return loss if share == 1.0 else share * loss + (1 - share) * self._loss(features, partners)
+
+    def _loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        weights = {"flat_weight": self.recipe.flat_weight, "group_weight": self.recipe.group_weight}
+        return self.network.loss(features, labels, **weights)
 
 
-def fit_network(
-    network: Network,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    recipe: Recipe,
-    run: Path,
-    evaluate: Callable[[Network], str],
+@dataclass
+class Fit:
+    """What changes while fitting, and what a checkpoint holds."""
+
+    network: Network
+    averaged: AveragedModel | None
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def kept(self) -> Network:
+        """The network that a run keeps: the average of the weights where the recipe asks for one."""
+        return self.network if self.averaged is None else self.averaged.module  # type: ignore[return-value]
+
+    def state(self) -> dict[str, object]:
+        """Everything that the next step depends on."""
+        parts = {"network": self.network, "averaged": self.averaged, "optimizer": self.optimizer}
+        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+
+def fit(
+    network: Network, batches: Batches, recipe: Recipe, run: Path, report: Report, *, on_features: bool = False
 ) -> Network:
-    """Fit backbone and heads on uint8 pictures (N, H, W, 3); resumes from `run` and returns the averaged network."""
-    batches = Batches(torch.from_numpy(pixels), torch.from_numpy(labels), recipe, augmented=True)
-    return _fit(network, batches, recipe, run, network.forward, evaluate)
+    """Fit every parameter of `network` that requires a gradient; resumes from `run` and returns what is kept.
+
+    With `on_features` the batches hold (n, D) features of a frozen backbone, and the heads alone are fitted.
+    """
+    network.to(device()).close_unused_heads(flat=recipe.flat_weight > 0, group=recipe.group_weight > 0)
+    going = _start(network, recipe)
+    first = _resume(run / CHECKPOINT_NAME, recipe, going)
+    objective: nn.Module = Objective(network, recipe, on_features=on_features)
+    if world_size() > 1:
+        objective = DistributedDataParallel(objective, broadcast_buffers=False)  # buffers are constants
+    started = saved = time.monotonic()
+    total, since = torch.zeros((), device=device()), 0
+    for step, batch in _shown(batches, first):
+        for group in going.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(step, batches.steps)
+        total, since = total + take_step(objective, batch, recipe, going.optimizer), since + 1
+        if going.averaged is not None:
+            going.averaged.update_parameters(network)
+        ended = (step + 1) % batches.per_epoch == 0 or step + 1 == batches.steps
+        if rank() == 0 and (ended or time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS):
+            checkpoint.save({"step": step + 1, "recipe": asdict(recipe), **going.state()}, run / CHECKPOINT_NAME)
+            saved = time.monotonic()
+        if rank() == 0 and ended:
+            _say_epoch(step, batches, float(total) / since, time.monotonic() - started, going.kept, report)
+            started, total, since = time.monotonic(), torch.zeros((), device=device()), 0
+    return going.kept.cpu()
 
 
-def fit_heads(
-    network: Network,
-    features: Tensor,
-    labels: NDArray[np.int64],
-    recipe: Recipe,
-    run: Path,
-    evaluate: Callable[[Network], str],
-) -> Network:
-    """Fit only the heads on (N, D) features of the frozen backbone (paper §4.1); resumes from `run`."""
-    network.backbone.requires_grad_(False)
-    batches = Batches(features, torch.from_numpy(labels), recipe, augmented=False)
-    return _fit(network, batches, recipe, run, lambda features: features, evaluate)
+def take_step(objective: nn.Module, batch: Batch, recipe: Recipe, optimizer: torch.optim.Optimizer) -> Tensor:
+    """One optimiser step over this process's share of a batch, in parts of `recipe.micro_batch`; returns its loss.
+
+    Parts and shares are weighted by their size, so the gradient is that of the whole batch at once.
+    """
+    optimizer.zero_grad()
+    count = len(batch.labels)
+    edges = list(range(0, count, recipe.micro_batch or max(1, count)))
+    loss = torch.zeros((), device=device())
+    for start in edges:
+        part = slice(start, start + (recipe.micro_batch or count))
+        inputs, labels, partners = (tensor[part].to(device()) for tensor in batch[:3])
+        last = start == edges[-1]
+        waiting = objective.no_sync if isinstance(objective, DistributedDataParallel) and not last else nullcontext
+        with waiting():
+            mean = objective(inputs, labels, partners, batch.share)
+            (mean * (len(labels) * world_size() / batch.size)).backward()
+        loss += mean.detach() * len(labels) / count
+    if len(edges) == 1 or recipe.steps_after_split:
+        optimizer.step()
+    return loss
 
 
-def _fit(
-    network: Network,
-    batches: Batches,
-    recipe: Recipe,
-    run: Path,
-    features_of: Callable[[Tensor], Tensor],
-    evaluate: Callable[[Network], str],
-) -> Network:
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+def _start(network: Network, recipe: Recipe) -> Fit:
     optimizer = torch.optim.SGD(
-        parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        recipe.learning_rate,
+        recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
     )
-    averaged = AveragedModel(network, multi_avg_fn=_exponential_average(recipe.average_decay))
-    kept: Network = averaged.module  # type: ignore[assignment]
-    first = _resume(run / CHECKPOINT_NAME, recipe, network, averaged, optimizer)
-    for epoch in range(first // batches.per_epoch, recipe.epochs):
-        started, total = time.monotonic(), 0.0
-        steps = range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch)
-        what = f"epoch {epoch + 1} of {recipe.epochs}"
-        for step in track(steps, len(steps), what) if rank() == 0 else steps:
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(step, batches.steps)
-            inputs, labels = batches.at(step)
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-                features = features_of(inputs)
-            loss = network.loss(features, labels, flat_weight=recipe.flat_weight, group_weight=recipe.group_weight)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            average_gradients(parameters)
-            optimizer.step()
-            averaged.update_parameters(network)
-            total += loss.item()
-        if rank() == 0:
-            _save(run / CHECKPOINT_NAME, steps.stop, recipe, network, averaged, optimizer)
-            _report(epoch, recipe, total / len(steps), time.monotonic() - started, kept, evaluate)
-    return kept
+    averaged = None
+    if recipe.average_decay:
+        averaged = AveragedModel(network, multi_avg_fn=_exponential_average(recipe.average_decay))
+    return Fit(network, averaged, optimizer)
 
 
 def _exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
@@ -155,24 +150,18 @@ def _exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | i
     return update
 
 
-def _report(
-    epoch: int, recipe: Recipe, loss: float, seconds: float, averaged: Network, evaluate: Callable[[Network], str]
-) -> None:
-    checked = (epoch + 1) % 5 == 0 or epoch + 1 == recipe.epochs
-    outcome = f"  {evaluate(averaged)}" if checked else ""
-    say(f"epoch {epoch + 1:3d} of {recipe.epochs}  loss {loss:.4f}  {seconds:.0f} s{outcome}")
+def _shown(batches: Batches, first: int) -> Iterator[tuple[int, Batch]]:
+    stream = batches.stream(first)
+    return iter(track(stream, batches.steps - first, "step")) if rank() == 0 else stream
 
 
-def _save(
-    file: Path, step: int, recipe: Recipe, network: Network, averaged: AveragedModel, optimizer: torch.optim.Optimizer
-) -> None:
-    state = {"network": network.state_dict(), "averaged": averaged.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save({"step": step, "recipe": asdict(recipe), **state}, file)
+def _say_epoch(step: int, batches: Batches, loss: float, seconds: float, kept: Network, report: Report) -> None:
+    epoch, epochs = (step + 1) // batches.per_epoch, batches.steps // batches.per_epoch
+    checked = epoch % 5 == 0 or step + 1 == batches.steps
+    say(f"epoch {epoch:3d} of {epochs}  loss {loss:.4f}  {seconds:.0f} s  {report(kept) if checked else ''}".rstrip())
 
 
-def _resume(
-    file: Path, recipe: Recipe, network: Network, averaged: AveragedModel, optimizer: torch.optim.Optimizer
-) -> int:
+def _resume(file: Path, recipe: Recipe, going: Fit) -> int:
     """Load an interrupted run's state and return its step; 0 where there is none."""
     if not file.exists():
         return 0
@@ -181,8 +170,9 @@ def _resume(
         raise CheckpointError(
             f"{file} is of a run with other settings; name another --out, or the same settings to resume."
         )
-    network.load_state_dict(state["network"])
-    averaged.load_state_dict(state["averaged"])
-    optimizer.load_state_dict(state["optimizer"])
+    going.network.load_state_dict(state["network"])
+    if going.averaged is not None:
+        going.averaged.load_state_dict(state["averaged"])
+    going.optimizer.load_state_dict(state["optimizer"])
     say(f"resuming at step {state['step']}")
     return int(state["step"])

@@ -1,21 +1,27 @@
 """Grouping: which classes share a softmax (paper §3.3), and how labels are encoded for it.
 
-A grouping is data: names, and the class indices of each group. It comes from a taxonomy (a label tree that ships, a
-file, or super-class folders), from clustering class-mean features, or from chance.
+A grouping is data: names, and the class indices of each group. It comes from a taxonomy (`training.taxonomy`, or
+super-class folders), from clustering class-mean features, or from chance.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import GroupingError
+from training.reproduction import Settings
+from training.taxonomy import built_in_tree, homes, tree_file
+
+__all__ = ["Grouping", "Tables", "at_random", "built_in_tree", "by_clustering", "from_tree", "tree_file", "warnings"]
+
+DEFAULT = Settings()
+SMALL_GROUP = 5
+OTHERS_SHARE = 0.99
+NAMED_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -75,53 +81,29 @@ class Grouping:
         return Tables(logit_index.astype(np.int64), padding, targets, class_group, class_position)
 
 
-def from_tree(tree: Mapping[str, Sequence[str]], classes: Sequence[str]) -> Grouping:
+def from_tree(tree: Mapping[str, Sequence[str]], classes: Sequence[str], *, source: str = "The taxonomy") -> Grouping:
     """Group `classes` by a label tree {group: [class name, ...]}; groups without any of the classes are left out.
 
-    Raises GroupingError for a class that the tree does not hold, or holds twice.
+    Raises GroupingError for a tree of other classes, and for a class that the tree does not hold, or holds twice;
+    `source` begins its sentence.
     """
-    home: dict[str, str] = {}
-    for group, names in tree.items():
-        for name in names:
-            if home.setdefault(name, group) != group:
-                raise GroupingError(f"The taxonomy puts class {name!r} in two groups; keep it in one.")
+    home = homes(tree, source)
     lost = [name for name in classes if name not in home]
+    if lost and len(lost) == len(classes):
+        raise GroupingError(
+            f"{source} is of other classes, such as {next(iter(home), '')!r}, and holds none of the data's "
+            f"{len(classes)}, such as {lost[0]!r}; name one made for these."
+        )
     if lost:
         raise GroupingError(
-            f"The taxonomy has no group for class {lost[0]!r} ({len(lost)} such classes); add it to one."
+            f"{source} has no group for class {lost[0]!r} ({len(lost)} of {len(classes)} classes lack one); "
+            "add it to one."
         )
     groups = [group for group in tree if any(home[name] == group for name in classes)]
     return Grouping(
         names=tuple(groups),
         members=tuple(tuple(i for i, name in enumerate(classes) if home[name] == group) for group in groups),
     )
-
-
-def built_in_tree(name: str) -> dict[str, list[str]]:
-    """A label tree that ships with the package, such as `cifar100`."""
-    folder = resources.files("training") / "taxonomies"
-    known = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-    if name not in known:
-        raise GroupingError(
-            f"There is no built-in taxonomy {name!r}; choose one of {', '.join(known)}, or name a file."
-        )
-    return _tree(json.loads((folder / f"{name}.json").read_text("utf-8")), name)
-
-
-def tree_file(path: Path) -> dict[str, list[str]]:
-    """A label tree from a JSON file {group: [class name, ...]}."""
-    try:
-        return _tree(json.loads(path.read_text("utf-8")), str(path))
-    except (OSError, ValueError) as error:
-        raise GroupingError(
-            f"The taxonomy {path} cannot be read; give a JSON object of group: [class names]."
-        ) from error
-
-
-def _tree(value: object, source: str) -> dict[str, list[str]]:
-    if not isinstance(value, dict) or not all(isinstance(names, list) for names in value.values()):
-        raise GroupingError(f"The taxonomy {source} is not a JSON object of group: [class names]; rewrite it as one.")
-    return {str(group): [str(name) for name in names] for group, names in value.items()}
 
 
 def by_clustering(class_means: NDArray[np.float32], group_count: int, *, seed: int) -> Grouping:
@@ -133,11 +115,43 @@ def by_clustering(class_means: NDArray[np.float32], group_count: int, *, seed: i
     return _numbered("cluster", [np.flatnonzero(assigned == group) for group in range(group_count)])
 
 
-def at_random(class_count: int, group_count: int, *, seed: int) -> Grouping:
-    """Groups of equal size (within one) drawn by chance (paper §4.3.3, the lower bound)."""
+def at_random(class_count: int, group_count: int, *, seed: int, settings: Settings = DEFAULT) -> Grouping:
+    """Groups drawn by chance, the lower bound of the paper's comparison.
+
+    Of equal size within one (paper §4.3.3). With `settings.random_groups` of `paper` each class draws its group alone
+    (§3.3): sizes then differ, and groups that no class drew are left out, so that there may be fewer.
+    """
     _check_count(group_count, class_count)
-    order = np.random.default_rng(seed).permutation(class_count)
+    generator = np.random.default_rng(seed)
+    if settings.random_groups == "paper":
+        drawn = generator.integers(group_count, size=class_count)
+        return _numbered("random", [np.flatnonzero(drawn == group) for group in range(group_count)])
+    order = generator.permutation(class_count)
     return _numbered("random", [np.sort(part) for part in np.array_split(order, group_count)])
+
+
+def warnings(grouping: Grouping) -> list[str]:
+    """What about a grouping may cost detection, as sentences that name the groups.
+
+    The score is the smallest *others* of any group, so that one badly fitted group can decide every picture.
+    """
+    sizes = {name: len(members) for name, members in zip(grouping.names, grouping.members, strict=True)}
+    small = [name for name, size in sizes.items() if size < SMALL_GROUP]
+    rare = [name for name, size in sizes.items() if 1 - size / grouping.class_count > OTHERS_SHARE]
+    found = []
+    if small:
+        found.append(f"Fewer than {SMALL_GROUP} classes in {_listed(small)}; merge them with others.")
+    if rare:
+        found.append(
+            f"*Others* is the answer for more than {OTHERS_SHARE:.0%} of balanced pictures in {_listed(rare)}; "
+            "such a group learns little but that."
+        )
+    return found
+
+
+def _listed(groups: Sequence[str]) -> str:
+    named = ", ".join(groups[:NAMED_GROUPS])
+    return named if len(groups) <= NAMED_GROUPS else f"{named} and {len(groups) - NAMED_GROUPS} more groups"
 
 
 def _check_count(group_count: int, class_count: int) -> None:

@@ -14,10 +14,7 @@ from training.groups import Grouping
 
 
 class GroupHead(nn.Module):
-    """(N, D) features -> (N, C + K) logits, and all that is read off them.
-
-    Starts at zero, as BiT heads do, so that the first loss is the sum over groups of ln(group size + 1).
-    """
+    """(N, D) features -> (N, C + K) logits, and all that is read off them."""
 
     logit_index: Tensor
     padding: Tensor
@@ -28,8 +25,6 @@ class GroupHead(nn.Module):
     def __init__(self, feature_size: int, grouping: Grouping) -> None:
         super().__init__()
         self.linear = nn.Linear(feature_size, grouping.logit_count)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
         tables = grouping.tables()
         # Groups padded to one width make every group's softmax one operation, whatever K is.
         self.register_buffer("logit_index", torch.from_numpy(tables.logit_index), persistent=False)  # (K, M)

@@ -21,17 +21,25 @@ def normalise(images: Tensor) -> Tensor:
 class Network(nn.Module):
     """uint8 (N, H, W, 3) pictures -> (N, D) features; both heads read features."""
 
-    def __init__(self, backbone_name: str, grouping: Grouping) -> None:
+    def __init__(self, backbone_name: str, grouping: Grouping, *, zero_heads: bool = True) -> None:
         super().__init__()
         self.backbone: Backbone = backbone(backbone_name)
         self.flat = nn.Linear(self.backbone.feature_size, grouping.class_count)
-        nn.init.zeros_(self.flat.weight)
-        nn.init.zeros_(self.flat.bias)
         self.group = GroupHead(self.backbone.feature_size, grouping)
+        if zero_heads:
+            # As BiT heads start, so that the first group loss is the sum over groups of ln(group size + 1).
+            for head in (self.flat, self.group.linear):
+                nn.init.zeros_(head.weight)
+                nn.init.zeros_(head.bias)
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         features: Tensor = self.backbone(normalise(images))
         return features
+
+    def close_unused_heads(self, *, flat: bool, group: bool) -> None:
+        """Leave a head whose loss has no weight as it is."""
+        self.flat.requires_grad_(flat)
+        self.group.requires_grad_(group)
 
     def loss(self, features: Tensor, labels: Tensor, *, flat_weight: float, group_weight: float) -> Tensor:
         """Weighted sum of the flat cross-entropy and the group-softmax loss, in float32."""

@@ -1,89 +1,59 @@
-"""An evaluation as people read it: a table in Markdown and CSV, ROC curves, score histograms, mean *others* scores."""
+"""The folder of an evaluation.
+
+results.json         {detector: {OOD set: {metric: value, METRIC_interval: [low, high]}}}, fractions
+times.json           test time, milliseconds a picture
+scores.npz           `SET/NAME`: model outputs and each detector's scores, from which every figure follows
+results.md .csv      tables
+*.png                ROC curves, score histograms, mean *others* scores
+"""
 
 from __future__ import annotations
 
-import csv
-import io
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from sklearn.metrics import roc_curve
 
+from training.errors import DataError
 from training.evaluate import Evaluation
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-
-DOTS_PER_INCH = 120
+from training.plots import draw
+from training.tables import tables
 
 
-def tables(evaluation: Evaluation) -> dict[str, str]:
-    """File name -> text: detectors by OOD sets, AUROC and FPR95 in percent, with the average over the sets last."""
-    sets = list(next(iter(evaluation.results.values())))
-    header = ["detector", *(f"{name} {metric}" for name in [*sets, "average"] for metric in ("AUROC", "FPR95"))]
-    rows = []
-    for detector, by_set in evaluation.results.items():
-        figures = [(100 * float(by_set[name]["auroc"]), 100 * float(by_set[name]["fpr95"])) for name in sets]
-        figures.append(tuple(np.mean(figures, axis=0)))
-        rows.append([detector, *(f"{value:.2f}" for pair in figures for value in pair)])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
-    return {"results.csv": text.getvalue(), "results.md": "\n".join(lines) + "\n"}
+def write(evaluation: Evaluation, out: Path) -> None:
+    """Write every file of the report. Raises DataError, with nothing changed in `out`, where there is no room."""
+    with _draft(out) as draft:
+        _write_json(draft / "results.json", evaluation.results)
+        _write_json(draft / "times.json", asdict(evaluation.times))
+        arrays = {f"{name}/{key}": value for name, values in evaluation.scores.items() for key, value in values.items()}
+        np.savez(draft / "scores.npz", **arrays)  # type: ignore[arg-type]
+        for name, text in tables(evaluation).items():
+            (draft / name).write_text(text, "utf-8")
+        draw(evaluation, draft)
 
 
-def draw(evaluation: Evaluation, out: Path) -> None:
-    """Write roc.png, scores.png and others.png."""
-    _roc(evaluation, out / "roc.png")
-    _histograms(evaluation, out / "scores.png")
-    _others(evaluation, out / "others.png")
+@contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """A folder beside `out` whose files move there once all are written; what is left of it is removed."""
+    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        out.mkdir(exist_ok=True)
+        for file in draft.iterdir():
+            file.replace(out / file.name)
+    except OSError as error:
+        raise DataError(
+            f"The report cannot be written to {out} ({error.strerror or error}); free space or name another folder."
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
-def _roc(evaluation: Evaluation, file: Path) -> None:
-    sets = [name for name in evaluation.scores if name != "id"]
-    figure, axes = plt.subplots(1, len(sets), figsize=(4.2 * len(sets), 4), squeeze=False, sharey=True)
-    for axis, name in zip(axes[0], sets, strict=True):
-        for detector, by_set in evaluation.results.items():
-            inside, outside = evaluation.scores["id"][detector], evaluation.scores[name][detector]
-            labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-            fpr, tpr, _ = roc_curve(labels, np.concatenate([inside, outside]))
-            axis.plot(fpr, tpr, label=f"{detector}  {100 * float(by_set[name]['auroc']):.1f}")
-        axis.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
-        axis.axhline(0.95, color="grey", linewidth=0.8)
-        axis.set(title=name, xlabel="OOD judged in (FPR)")
-        axis.legend(title="AUROC, %", loc="lower right")
-    axes[0][0].set_ylabel("ID judged in (TPR)")
-    _save(figure, file)
-
-
-def _histograms(evaluation: Evaluation, file: Path) -> None:
-    detectors = list(evaluation.results)
-    figure, axes = plt.subplots(1, len(detectors), figsize=(4.2 * len(detectors), 3.6), squeeze=False)
-    for axis, detector in zip(axes[0], detectors, strict=True):
-        values = np.concatenate([scores[detector] for scores in evaluation.scores.values()])
-        bins = np.linspace(values.min(), values.max(), 60)
-        for name, scores in evaluation.scores.items():
-            axis.hist(scores[detector], bins=bins.tolist(), density=True, histtype="step", label=name, linewidth=1.4)
-        axis.set(title=detector, xlabel="score, higher = in-distribution", yticks=[])
-        axis.legend()
-    _save(figure, file)
-
-
-def _others(evaluation: Evaluation, file: Path) -> None:
-    figure, axis = plt.subplots(figsize=(max(6.0, 0.5 * len(evaluation.groups)), 4.8))
-    width = 0.8 / len(evaluation.scores)
-    for offset, (name, scores) in enumerate(evaluation.scores.items()):
-        means = scores["others_scores"].mean(axis=0)
-        axis.bar(np.arange(len(means)) + offset * width, means, width, label=name, align="edge")
-    axis.set(ylabel="mean p(others)", title="Mean others score of each group")
-    axis.set_xticks(np.arange(len(evaluation.groups)) + 0.4, evaluation.groups, rotation=45, ha="right")
-    axis.legend(ncols=len(evaluation.scores), loc="upper center", bbox_to_anchor=(0.5, -0.55))
-    _save(figure, file)
-
-
-def _save(figure: Figure, file: Path) -> None:
-    figure.tight_layout()
-    figure.savefig(file, dpi=DOTS_PER_INCH)
-    plt.close(figure)
+def _write_json(file: Path, content: object) -> None:
+    file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")

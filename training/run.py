@@ -1,6 +1,7 @@
 """The folder of a run: settings beside weights, and the pictures that were held out.
 
 config.json       every setting, the classes, their groups and the data's fingerprint
+features/         the feature cache of a frozen backbone
 calibration.txt   pictures held out for the threshold, as a list file
 validation.txt    pictures held out for choices
 checkpoint.pt     the state to resume from
@@ -13,14 +14,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from training import checkpoint
 from training.data import DataSet, write_list
 from training.errors import CheckpointError
-from training.fit import Recipe
 from training.groups import Grouping
 from training.network import Network
+from training.recipes import Recipe
+from training.reproduction import Settings
 
 CONFIG_NAME = "config.json"
 NETWORK_NAME = "network.pt"
@@ -30,23 +32,27 @@ VALIDATION_NAME = "validation.txt"
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Every setting of a run. `size` is the side of the model's input in pixels."""
+    """Every setting of a run. `size` is the side of the model's input, `load_size` that before the crop, in pixels."""
 
     data: Path
     out: Path
     backbone: str
     weights: Path | None
-    fit: Literal["heads", "network"]
+    open_blocks: int | None  # how many of the backbone's last blocks are fitted; None is everything
+    online: bool  # run the frozen backbone anew at each step instead of caching its features
     grouping: str | None
     size: int
+    load_size: int
+    features: Path | None  # folder of the feature cache; None is `out`/features
+    views: int  # of each picture in the feature cache
     calibration: float  # share of each class held out for the threshold
     validation: float  # share of each class held out for choices
     recipe: Recipe
+    settings: Settings
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
-        paths = {"data": str(self.data), "out": str(self.out), "weights": self.weights and str(self.weights)}
-        return asdict(self) | paths
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
 def open_run(config: RunConfig, grouping: Grouping, fitted: DataSet, calibration: DataSet, validation: DataSet) -> None:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training import checkpoint, groups
 from training.backbone import backbone
-from training.data import DataSet, hold_out, load_pixels, read_data_set
+from training.batches import feature_batches, picture_batches
+from training.data import DataSet, hold_out, read_data_set
 from training.distributed import rank
-from training.errors import GroupingError
-from training.features import extract
-from training.fit import fit_heads, fit_network
+from training.errors import GroupingError, SettingError
+from training.features import cached_features, extract
+from training.fit import fit
 from training.groups import Grouping
 from training.network import Network
-from training.progress import say, track
+from training.pictures import Pictures
+from training.progress import say
 from training.run import RunConfig, close_run, open_run
-
-DEFAULT_CLUSTERS = 3  # the paper's supplement: clusters are best at K = 2 or 3
+from training.strategies import grouping_of
+from training.weights import read_backbone
 
 
 def train(config: RunConfig) -> None:
@@ -31,48 +30,65 @@ def train(config: RunConfig) -> None:
     data = read_data_set(config.data)
     calibration, validation, fitted = hold_out(data, (config.calibration, config.validation), seed=config.recipe.seed)
     config.out.mkdir(parents=True, exist_ok=True)
-    pixels, held_out = _pixels(fitted, config.size), _pixels(validation, config.size)
 
     torch.manual_seed(config.recipe.seed)
-    grouping = _grouping(config, data, partial(_class_means, config, pixels, fitted))
-    network = Network(config.backbone, grouping)
+    grouping = _grouping(config, data, fitted)
+    network = Network(config.backbone, grouping, zero_heads=config.settings.head_start != "paper")
     if config.weights is not None:
-        checkpoint.read_backbone(config.weights, network.backbone)
+        read_backbone(config.weights, network.backbone)
+    _open_blocks(config, network)
     if rank() == 0:
         say(f"{len(fitted)} pictures to fit, {len(calibration)} to calibrate, {len(validation)} to validate")
         say(f"{config.backbone}, {len(data.classes)} classes in {len(grouping.names)} groups")
         open_run(config, grouping, fitted, calibration, validation)
-    network = _fit(config, network, pixels, fitted.labels, held_out, validation.labels)
+    if config.open_blocks == 0 and not config.online:
+        network = _fit_heads(config, network, data, fitted, validation)
+    else:
+        network = _fit_network(config, network, fitted, validation)
     if rank() == 0:
         close_run(config, network)
 
 
-def _fit(
-    config: RunConfig,
-    network: Network,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    held_out: NDArray[np.uint8],
-    held_out_labels: NDArray[np.int64],
-) -> Network:
-    features_of = partial(extract, bf16=config.recipe.bf16)
-    if config.fit == "network":
+def _open_blocks(config: RunConfig, network: Network) -> None:
+    blocks = len(network.backbone.config.units)
+    if config.open_blocks is not None and config.open_blocks > blocks:
+        raise SettingError(f"{config.backbone} has {blocks} blocks; open 0 to {blocks} of them, or all.")
+    network.backbone.open(config.open_blocks)
 
-        def accuracy(network: Network) -> str:
-            return _accuracy(features_of(network.backbone, held_out), held_out_labels, network)
 
-        return fit_network(network, pixels, labels, config.recipe, config.out, accuracy)
-    # Two views of each picture, as it is and mirrored, stand for the augmentation: an approximation that lets the
-    # frozen backbone run over the pictures once instead of once an epoch.
-    features = features_of(network.backbone, np.concatenate([pixels, pixels[:, :, ::-1]]))
-    seen = features_of(network.backbone, held_out)
-    return fit_heads(
-        network,
-        features,
-        np.concatenate([labels, labels]),
-        config.recipe,
-        config.out,
-        partial(_accuracy, seen, held_out_labels),
+def _fit_network(config: RunConfig, network: Network, fitted: DataSet, validation: DataSet) -> Network:
+    """On pictures: exact, whatever the recipe does to them."""
+    unreadable = config.settings.unreadable
+    pictures = Pictures(fitted, config.load_size, unreadable=unreadable)
+    held_out = Pictures(validation, config.size, unreadable=unreadable)
+
+    def report(network: Network) -> str:
+        return _accuracy(extract(network.backbone, held_out, bf16=config.recipe.bf16), validation.labels, network)
+
+    return fit(network, picture_batches(pictures, config.size, config.recipe), config.recipe, config.out, report)
+
+
+def _fit_heads(config: RunConfig, network: Network, data: DataSet, fitted: DataSet, validation: DataSet) -> Network:
+    """On cached features: the backbone runs once over each view of a picture instead of once an epoch."""
+    features = _features(config, network, data)
+    seen = torch.from_numpy(features[0, data.rows_of(validation)])
+    report = partial(_accuracy, seen, validation.labels)
+    batches = feature_batches(features, data.rows_of(fitted), fitted.labels, config.recipe)
+    return fit(network, batches, config.recipe, config.out, report, on_features=True)
+
+
+def _features(config: RunConfig, network: Network, data: DataSet) -> NDArray[np.float32]:
+    return cached_features(
+        config.features or config.out / "features",
+        network.backbone,
+        data,
+        config.size,
+        load_side=config.load_size,
+        augmentation=config.recipe.augmentation,
+        views=config.views,
+        seed=config.recipe.seed,
+        bf16=config.recipe.bf16,
+        unreadable=config.settings.unreadable,
     )
 
 
@@ -80,7 +96,8 @@ def _accuracy(features: Tensor, labels: NDArray[np.int64], network: Network) -> 
     """A line on both heads' top-1 over the pictures held out for choices."""
     if not len(labels):
         return ""
-    target = torch.from_numpy(labels)
+    device = network.flat.weight.device
+    features, target = features.to(device), torch.from_numpy(labels).to(device)
     with torch.no_grad():
         flat = network.flat(features).argmax(dim=1)
         group = network.group.probabilities(network.group(features))[0].argmax(dim=1)
@@ -91,38 +108,15 @@ def _share(right: Tensor) -> float:
     return float(right.float().mean())
 
 
-def _pixels(data: DataSet, size: int) -> NDArray[np.uint8]:
-    return load_pixels(data, height=size, width=size, progress=lambda done, total: track(done, total, "decoding"))
+def _grouping(config: RunConfig, data: DataSet, fitted: DataSet) -> Grouping:
+    def class_means() -> NDArray[np.float32]:
+        """Mean feature of each class (C, D) from the backbone that the run starts with."""
+        if config.weights is None:
+            raise GroupingError("Clusters need features of a trained backbone; name --weights or another --grouping.")
+        extractor = backbone(config.backbone)
+        read_backbone(config.weights, extractor)
+        pictures = Pictures(fitted, config.size, unreadable=config.settings.unreadable)
+        features = extract(extractor, pictures, bf16=config.recipe.bf16).numpy()
+        return np.stack([features[fitted.labels == label].mean(axis=0) for label in range(len(data.classes))])
 
-
-def _grouping(config: RunConfig, data: DataSet, class_means: Callable[[], NDArray[np.float32]]) -> Grouping:
-    """Resolve `taxonomy:NAME|FILE`, `folders`, `clusters:K` or `random:K`; without one, folders, else clusters."""
-    default = "folders" if data.superclasses else f"clusters:{min(DEFAULT_CLUSTERS, len(data.classes))}"
-    kind, _, value = (config.grouping or default).partition(":")
-    if kind == "taxonomy" and value:
-        tree = groups.tree_file(Path(value)) if value.endswith(".json") else groups.built_in_tree(value)
-        return groups.from_tree(tree, data.classes)
-    if kind == "folders":
-        if data.superclasses is None:
-            raise GroupingError(
-                f"{config.data} has no super-class folders; use --grouping taxonomy:FILE or clusters:K."
-            )
-        return groups.from_tree(data.superclasses, data.classes)
-    if kind == "clusters" and value.isdecimal():
-        return groups.by_clustering(class_means(), int(value), seed=config.recipe.seed)
-    if kind == "random" and value.isdecimal():
-        return groups.at_random(len(data.classes), int(value), seed=config.recipe.seed)
-    raise GroupingError(
-        f"Grouping {config.grouping!r} is unknown; "
-        "use taxonomy:NAME, taxonomy:FILE.json, folders, clusters:K or random:K."
-    )
-
-
-def _class_means(config: RunConfig, pixels: NDArray[np.uint8], data: DataSet) -> NDArray[np.float32]:
-    """Mean feature of each class (C, D) from the backbone that the run starts with."""
-    if config.weights is None:
-        raise GroupingError("Clusters need features of a trained backbone; name --weights or another --grouping.")
-    extractor = backbone(config.backbone)
-    checkpoint.read_backbone(config.weights, extractor)
-    features = extract(extractor, pixels, bf16=config.recipe.bf16).numpy()
-    return np.stack([features[data.labels == label].mean(axis=0) for label in range(len(data.classes))])
+    return grouping_of(config.grouping, data, class_means, seed=config.recipe.seed, settings=config.settings)

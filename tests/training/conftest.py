@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from training.demo import write_demo_data
-from training.fit import Recipe
+from training.recipes import one_cycle
+from training.reproduction import Settings
 from training.run import RunConfig
 from training.train import train
 
@@ -20,6 +21,23 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def finished_run(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that fitted a small network for two epochs."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.05, weight_decay=5e-4)
-    train(RunConfig(demo_data["train"], out, "R11-tiny", None, "network", None, 32, 0.3, 0.1, recipe))
+    recipe = one_cycle(epochs=2, batch_size=32, learning_rate=0.05)
+    config = RunConfig(
+        data=demo_data["train"],
+        out=out,
+        backbone="R11-tiny",
+        weights=None,
+        open_blocks=None,
+        online=False,
+        grouping=None,
+        size=32,
+        load_size=32,
+        features=None,
+        views=1,
+        calibration=0.3,
+        validation=0.1,
+        recipe=recipe,
+        settings=Settings(),
+    )
+    train(config)
     return out

@@ -1,5 +1,7 @@
 """The backbone is BiT's ResNetV2, to the letter where it is odd."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -10,10 +12,17 @@ from training.errors import UnknownBackbone
 
 @pytest.mark.parametrize(
     ("name", "millions"),
-    [("R50x1", 25.55), ("R101x1", 44.54), ("R50x3", 217.32), ("R152x2", 236.34), ("R101x3", 387.93)],
+    [
+        ("R50x1", 25.55),
+        ("R101x1", 44.54),
+        ("R50x3", 217.32),
+        ("R152x2", 236.34),
+        ("R101x3", 387.93),
+        ("R152x4", 936.53),
+    ],
 )
-def test_the_papers_backbones_have_their_published_size(name: str, millions: float) -> None:
-    """With a head of 1,000 classes, each of the paper's five has the published number of parameters."""
+def test_bits_backbones_have_their_published_size(name: str, millions: float) -> None:
+    """With a head of 1,000 classes, each of BiT's six has the published number of parameters."""
     with torch.device("meta"):
         network = backbone(name)
     count = sum(parameter.numel() for parameter in network.parameters()) + 1000 * (network.feature_size + 1)
@@ -44,6 +53,15 @@ def test_weights_are_standardised_with_the_biased_variance_and_googles_eps() -> 
     variance = weight.var(dim=(1, 2, 3), correction=0, keepdim=True)
     expected = (weight - mean) / torch.sqrt(variance + 1e-10)
     torch.testing.assert_close(conv.standardised_weight(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_standardising_in_float64_uses_googles_eps() -> None:
+    """Nearly constant weights show which eps is added to the variance, also in float64."""
+    conv = StdConv2d(2, 1, 1, bias=False).double()
+    torch.nn.init.zeros_(conv.weight)
+    conv.weight.data[0, 0] = 2e-5  # mean and deviation 1e-5, so variance 1e-10
+    expected = 1e-5 / math.sqrt(2e-10)
+    assert conv.standardised_weight()[0, 0].item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data import DataSet, hold_out, load_pixels, read_data_set, read_pictures, write_list
+from training.data import DataSet, hold_out, read_data_set, read_pictures, read_pixels, write_list
 from training.errors import DataError
 
 
@@ -100,22 +100,9 @@ def test_a_written_list_reads_back_as_the_same_pictures(folder: Path, tmp_path: 
     write_list(held_out, tmp_path / "list.txt")
     again = read_pictures(tmp_path / "list.txt")
     assert (again.labels == held_out.labels).all()
-    assert (_load(again) == _load(held_out)).all()
-
-
-def test_pixels_are_the_services_own(folder: Path) -> None:
-    """Pictures come out in order, at the asked size, as RGB."""
-    pixels = _load(read_data_set(folder))
-    assert pixels.shape == (20, 4, 6, 3)
-    assert pixels[:, 0, 0, 0].tolist() == list(range(20))
-
-
-@pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n then nothing"])
-def test_an_unreadable_picture_is_named(folder: Path, content: bytes) -> None:
-    """One bad file stops with its name; it is never replaced or skipped in silence."""
-    (folder / "cat" / "3.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"cat.3\.png"):
-        _load(read_data_set(folder))
+    written = [read_pixels(again.root / path, height=8, width=8)[0, 0, 0] for path in again.paths]
+    expected = [read_pixels(held_out.root / path, height=8, width=8)[0, 0, 0] for path in held_out.paths]
+    assert written == expected
 
 
 def test_an_empty_class_folder_is_named(folder: Path) -> None:
@@ -142,5 +129,10 @@ def test_the_fingerprint_changes_with_labels_names_and_content(folder: Path) -> 
     assert read_data_set(folder).fingerprint() != before
 
 
-def _load(data: DataSet) -> np.ndarray:
-    return load_pixels(data, height=4, width=6)
+def test_the_rows_of_a_part_are_where_its_pictures_stand(folder: Path) -> None:
+    """So that features cached for the whole serve every split of it."""
+    data = read_data_set(folder)
+    part = hold_out(data, (0.3,), seed=0)[0]
+    rows = data.rows_of(part)
+    assert [data.paths[row] for row in rows] == list(part.paths)
+    assert (data.labels[rows] == part.labels).all()

@@ -11,13 +11,13 @@ import torch
 from service.bundle import Bundle, read_bundle
 from service.engine import Engine
 from service.preprocess import decode
-from training import checkpoint
 from training.backbone import StdConv2d, backbone
 from training.canaries import canary_pictures
 from training.errors import CheckpointError, ExportError
 from training.export import OUTPUTS, Guard, check_parity, export, fold
 from training.run import load_run
 from training.scoring import Session
+from training.weights import read_backbone
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 32, 32, 3), np.uint8)
 
@@ -107,7 +107,7 @@ def test_a_difference_between_torch_and_onnx_runtime_stops_the_export(finished_r
 def test_the_backbone_reads_back_from_the_bundle(bundle: Bundle, finished_run: Path) -> None:
     """The exported file is where a user's own training starts: its backbone gives the trained features."""
     ours = backbone("R11-tiny")
-    checkpoint.read_backbone(bundle.path, ours)
+    read_backbone(bundle.path, ours)
     trained = load_run(finished_run)[0].backbone
     x = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_the_backbone_reads_back_from_the_bundle(bundle: Bundle, finished_run: P
 def test_a_backbone_of_another_size_is_refused(bundle: Bundle) -> None:
     """The sentence names the first parameter that does not fit."""
     with pytest.raises(CheckpointError, match=r"norm1\.weight|root"):
-        checkpoint.read_backbone(bundle.path, backbone("R26-s2"))
+        read_backbone(bundle.path, backbone("R26-s2"))
 
 
 def test_the_engine_serves_the_bundle_and_its_canaries_agree(bundle: Bundle) -> None:

@@ -59,7 +59,7 @@ def test_a_users_folder_trains_from_the_bundles_frozen_backbone(
     assert run("train", "--data", demo_data["train"], "--out", tmp_path / "run", *options) == 0
     manifest = read_bundle(tmp_path / "run" / "bundle").manifest
     assert len(manifest.groups) == 2
-    assert manifest.training["fit"] == "heads"
+    assert manifest.training["open_blocks"] == 0
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_users_folder_trains_from_the_bundles_frozen_backbone(
     [
         (("calibrate", "--bundle", "nowhere", "--data", "x"), "nowhere"),
         (("export", "--run", "nowhere", "--out", "x", "--name", "n"), "nowhere"),
-        (("train", "--data", "nowhere", "--out", "x", "--fit", "network", "--backbone", "R11-tiny"), "nowhere"),
+        (("train", "--data", "nowhere", "--out", "x", "--open-blocks", "all", "--backbone", "R11-tiny"), "nowhere"),
         (("groups",), "--taxonomy"),
         (("groups", "--taxonomy", "klingon"), "klingon"),
     ],

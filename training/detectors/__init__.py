@@ -12,7 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.detectors import energy, mos, msp
+from training.detectors import (
+    energy,
+    gen,
+    gradnorm,
+    kl_matching,
+    knn,
+    mahalanobis,
+    maxlogit,
+    mos,
+    mos_residual,
+    msp,
+    odin,
+    react,
+    vim,
+)
 from training.detectors.outputs import FitData, Head, Outputs, Statistics
 
 
@@ -27,7 +41,17 @@ class Detector:
 DETECTORS: dict[str, Detector] = {
     "mos": Detector(mos.score),
     "msp": Detector(msp.score),
+    "odin": Detector(odin.score),
+    "mahalanobis": Detector(mahalanobis.score, mahalanobis.fit),
     "energy": Detector(energy.score),
+    "kl_matching": Detector(kl_matching.score, kl_matching.fit),
+    "maxlogit": Detector(maxlogit.score),
+    "gen": Detector(gen.score),
+    "gradnorm": Detector(gradnorm.score),
+    "react": Detector(react.score, react.fit),
+    "knn": Detector(knn.score, knn.fit),
+    "vim": Detector(vim.score, vim.fit),
+    "mos_residual": Detector(mos_residual.score, mos_residual.fit),
 }
 
 __all__ = ["DETECTORS", "Detector", "FitData", "Head", "Outputs", "Statistics"]

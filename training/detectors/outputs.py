@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.reproduction import Settings
 
-Statistics = Mapping[str, NDArray[np.floating]]
+Statistics = Mapping[str, NDArray[Any]]
 """What a detector's `fit` found, by name."""
 
 
