@@ -49,6 +49,13 @@ Follow = Annotated[Source, typer.Option(help="Whom to follow where the paper, it
 Setting = Annotated[
     list[str] | None, typer.Option("--setting", help="NAME=paper|official|corrected, for one such place; repeat.")
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights to start from: a file, a bundle, or a published name such as BiT-S-R101x1, which is downloaded; "
+        "by default the shipped bundle where the backbone is frozen."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn by chance.", min=0)]
 Bf16 = Annotated[bool, typer.Option(help="Backbone in bfloat16: faster where the machine multiplies it.")]
 
@@ -72,9 +79,7 @@ def train(
         bool, typer.Option(help="Run a frozen backbone anew at each step: exact under augmentation, and slow.")
     ] = False,
     backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights to start from; by default the shipped bundle where 0 blocks are open.")
-    ] = None,
+    weights: Weights = None,
     grouping: Annotated[
         str | None,
         typer.Option(help="taxonomy:NAME|FILE, folders, clusters:K or random:K; by default folders, else clusters."),
@@ -117,7 +122,6 @@ def train(
 
     settings = reproduction.settings(follow.value, setting or ())
     blocks = options.open_blocks(open_blocks)
-    backbone, weights = options.starting_point(blocks, backbone, weights)
     given = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -132,25 +136,26 @@ def train(
         "bf16": bf16,
         "seed": seed,
     }
-    side, load_side = options.sizes(size, recipe.value, data, weights)
-    config = RunConfig(
-        data=data,
-        out=out,
-        backbone=backbone,
-        weights=weights,
-        open_blocks=blocks,
-        online=online,
-        grouping=grouping,
-        size=side,
-        load_size=load_side,
-        features=features,
-        views=views,
-        calibration=calibration,
-        validation=validation,
-        recipe=options.recipe(recipe.value, data, settings, given, common),
-        settings=settings,
-    )
     with process_group():
+        name, start = options.starting_point(blocks, backbone, weights)
+        side, load_side = options.sizes(size, recipe.value, data, start)
+        config = RunConfig(
+            data=data,
+            out=out,
+            backbone=name,
+            weights=start,
+            open_blocks=blocks,
+            online=online,
+            grouping=grouping,
+            size=side,
+            load_size=load_side,
+            features=features,
+            views=views,
+            calibration=calibration,
+            validation=validation,
+            recipe=options.recipe(recipe.value, data, settings, given, common),
+            settings=settings,
+        )
         train_network(config)
         if rank() == 0:
             bundle = export_bundle(out, out / "bundle", name=out.resolve().name)
@@ -161,7 +166,7 @@ def train(
 def features(
     data: Annotated[Path, typer.Option(help="Folder of class folders, of super-class folders, or a list file.")],
     out: Annotated[Path, typer.Option(help="Folder of the cache; an interrupted one there is continued.")],
-    weights: Annotated[Path | None, typer.Option(help="The backbone's weights; by default the shipped bundle.")] = None,
+    weights: Weights = None,
     backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
     size: Annotated[
         int | None, typer.Option(help="Side of the model's input, in pixels; by default that of --weights, or 32.")
@@ -174,23 +179,22 @@ def features(
     """Extract the features of a data set once, for `train --features OUT` and `ablate`."""
     from training import options
     from training.backbone import backbone as build
-    from training.weights import read_backbone
     from training.data import read_data_set
     from training.distributed import process_group, rank
     from training.features import cached_features
+    from training.weights import read_backbone
 
-    name, start = options.starting_point(0, backbone, weights)
-    if start is None:
-        raise options.needs_weights(name)
-    extractor = build(name)
-    read_backbone(start, extractor)
-    side, _ = options.sizes(size, "one-cycle", data, start)
     with process_group():
+        name, start = options.starting_point(0, backbone, weights)
+        if start is None:
+            raise options.needs_weights(name)
+        extractor = build(name)
+        read_backbone(start, extractor)
         found = cached_features(
             out,
             extractor,
             read_data_set(data),
-            side,
+            options.sizes(size, "one-cycle", data, start)[0],
             augmentation=augmentation.value,
             views=views,
             seed=seed,

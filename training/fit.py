@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,12 @@ from training import checkpoint
 from training.batches import Batch, Batches
 from training.distributed import device, rank, world_size
 from training.errors import CheckpointError
-from training.network import Network
+from training.network import Heads
 from training.progress import say, track
 from training.recipes import Recipe
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
-Report = Callable[[Network], str]
-"""A line on the network as it is now, for the log."""
+Model = TypeVar("Model", bound=Heads)
 
 CHECKPOINT_NAME = "checkpoint.pt"
 CHECKPOINT_EVERY_SECONDS = 600.0
@@ -36,7 +36,7 @@ CHECKPOINT_EVERY_SECONDS = 600.0
 class Objective(nn.Module):
     """The loss of a share of a batch, as one module, so that several processes can average its gradients."""
 
-    def __init__(self, network: Network, recipe: Recipe, *, on_features: bool) -> None:
+    def __init__(self, network: Heads, recipe: Recipe, *, on_features: bool) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
@@ -54,15 +54,15 @@ class Objective(nn.Module):
 
 
 @dataclass
-class Fit:
+class Fit(Generic[Model]):
     """What changes while fitting, and what a checkpoint holds."""
 
-    network: Network
+    network: Model
     averaged: AveragedModel | None
     optimizer: torch.optim.Optimizer
 
     @property
-    def kept(self) -> Network:
+    def kept(self) -> Model:
         """The network that a run keeps: the average of the weights where the recipe asks for one."""
         return self.network if self.averaged is None else self.averaged.module  # type: ignore[return-value]
 
@@ -73,13 +73,20 @@ class Fit:
 
 
 def fit(
-    network: Network, batches: Batches, recipe: Recipe, run: Path, report: Report, *, on_features: bool = False
-) -> Network:
+    network: Model,
+    batches: Batches,
+    recipe: Recipe,
+    run: Path,
+    report: Callable[[Model], str],
+    *,
+    on_features: bool = False,
+) -> Model:
     """Fit every parameter of `network` that requires a gradient; resumes from `run` and returns what is kept.
 
-    With `on_features` the batches hold (n, D) features of a frozen backbone, and the heads alone are fitted.
+    With `on_features` the batches hold (n, D) features of a frozen backbone, and the heads alone are fitted. `report`
+    is a line on the network as it is, for the log.
     """
-    network.to(device()).close_unused_heads(flat=recipe.flat_weight > 0, group=recipe.group_weight > 0)
+    network.to(device()).close_unused(flat=recipe.flat_weight > 0, group=recipe.group_weight > 0)
     going = _start(network, recipe)
     first = _resume(run / CHECKPOINT_NAME, recipe, going)
     objective: nn.Module = Objective(network, recipe, on_features=on_features)
@@ -126,7 +133,7 @@ def take_step(objective: nn.Module, batch: Batch, recipe: Recipe, optimizer: tor
     return loss
 
 
-def _start(network: Network, recipe: Recipe) -> Fit:
+def _start(network: Model, recipe: Recipe) -> Fit[Model]:
     optimizer = torch.optim.SGD(
         [parameter for parameter in network.parameters() if parameter.requires_grad],
         recipe.learning_rate,
@@ -155,13 +162,15 @@ def _shown(batches: Batches, first: int) -> Iterator[tuple[int, Batch]]:
     return iter(track(stream, batches.steps - first, "step")) if rank() == 0 else stream
 
 
-def _say_epoch(step: int, batches: Batches, loss: float, seconds: float, kept: Network, report: Report) -> None:
+def _say_epoch(
+    step: int, batches: Batches, loss: float, seconds: float, kept: Model, report: Callable[[Model], str]
+) -> None:
     epoch, epochs = (step + 1) // batches.per_epoch, batches.steps // batches.per_epoch
     checked = epoch % 5 == 0 or step + 1 == batches.steps
     say(f"epoch {epoch:3d} of {epochs}  loss {loss:.4f}  {seconds:.0f} s  {report(kept) if checked else ''}".rstrip())
 
 
-def _resume(file: Path, recipe: Recipe, going: Fit) -> int:
+def _resume(file: Path, recipe: Recipe, going: Fit[Model]) -> int:
     """Load an interrupted run's state and return its step; 0 where there is none."""
     if not file.exists():
         return 0

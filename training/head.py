@@ -29,7 +29,10 @@ class GroupHead(nn.Module):
         # Groups padded to one width make every group's softmax one operation, whatever K is.
         self.register_buffer("logit_index", torch.from_numpy(tables.logit_index), persistent=False)  # (K, M)
         self.register_buffer("padding", torch.from_numpy(tables.padding), persistent=False)  # (K, M)
-        self.register_buffer("targets", torch.from_numpy(tables.targets), persistent=False)  # (C, K)
+        # Where the logit of each class's label in each group stands, (C, K).
+        targets = torch.from_numpy(tables.logit_index[:, 0] + tables.targets)
+        self.register_buffer("targets", targets, persistent=False)
+        self.sizes = [len(classes) + 1 for classes in grouping.members]
         self.register_buffer("class_group", torch.from_numpy(tables.class_group), persistent=False)  # (C,)
         self.register_buffer("class_position", torch.from_numpy(tables.class_position), persistent=False)  # (C,)
 
@@ -43,9 +46,10 @@ class GroupHead(nn.Module):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Sum over groups of the batch-mean cross-entropy (paper Eq. 2); `labels` are class indices (N,)."""
-        log_probability = F.log_softmax(self.by_group(logits), dim=2)
-        targets = self.targets[labels].unsqueeze(2)  # (N, K, 1)
-        return -log_probability.gather(2, targets).squeeze(2).mean(dim=0).sum()
+        # Slice by slice and not padded: groups may differ a hundredfold in size.
+        normalisers = [group.logsumexp(dim=1) for group in torch.split(logits, self.sizes, dim=1)]
+        chosen = logits.gather(1, self.targets[labels])  # (N, K)
+        return (torch.stack(normalisers, dim=1) - chosen).mean(dim=0).sum()
 
     def probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Class probabilities (N, C), *others* in each denominator, and *others* scores (N, K) (paper Eq. 1)."""

@@ -18,25 +18,20 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() / 127.5 - 1.0).permute(0, 3, 1, 2)
 
 
-class Network(nn.Module):
-    """uint8 (N, H, W, 3) pictures -> (N, D) features; both heads read features."""
+class Heads(nn.Module):
+    """Both heads on (N, D) features."""
 
-    def __init__(self, backbone_name: str, grouping: Grouping, *, zero_heads: bool = True) -> None:
+    def __init__(self, feature_size: int, grouping: Grouping, *, zero: bool = True) -> None:
         super().__init__()
-        self.backbone: Backbone = backbone(backbone_name)
-        self.flat = nn.Linear(self.backbone.feature_size, grouping.class_count)
-        self.group = GroupHead(self.backbone.feature_size, grouping)
-        if zero_heads:
+        self.flat = nn.Linear(feature_size, grouping.class_count)
+        self.group = GroupHead(feature_size, grouping)
+        if zero:
             # As BiT heads start, so that the first group loss is the sum over groups of ln(group size + 1).
             for head in (self.flat, self.group.linear):
                 nn.init.zeros_(head.weight)
                 nn.init.zeros_(head.bias)
 
-    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        features: Tensor = self.backbone(normalise(images))
-        return features
-
-    def close_unused_heads(self, *, flat: bool, group: bool) -> None:
+    def close_unused(self, *, flat: bool, group: bool) -> None:
         """Leave a head whose loss has no weight as it is."""
         self.flat.requires_grad_(flat)
         self.group.requires_grad_(group)
@@ -50,3 +45,16 @@ class Network(nn.Module):
         if group_weight:
             total = total + group_weight * self.group.loss(self.group(features), labels)
         return total
+
+
+class Network(Heads):
+    """The heads with the backbone that makes their features: uint8 (N, H, W, 3) pictures -> (N, D) features."""
+
+    def __init__(self, backbone_name: str, grouping: Grouping, *, zero_heads: bool = True) -> None:
+        extractor = backbone(backbone_name)
+        super().__init__(extractor.feature_size, grouping, zero=zero_heads)
+        self.backbone: Backbone = extractor
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        features: Tensor = self.backbone(normalise(images))
+        return features

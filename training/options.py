@@ -10,9 +10,11 @@ from PIL import Image
 from service.bundle import read_bundle
 from training import hyperrule, recipes
 from training.data import DataSet, read_data_set
+from training.distributed import rank, wait_for_all
 from training.errors import DataError, SettingError, UnknownBackbone
 from training.recipes import Recipe
 from training.reproduction import Settings
+from training.weights import backbone_name, find_weights
 
 SHIPPED_BUNDLE = Path(__file__).parent.parent / "service" / "default_bundle"
 SMALL_SIDE = 32
@@ -27,18 +29,23 @@ def open_blocks(text: str) -> int | None:
     return int(text)
 
 
-def starting_point(blocks: int | None, backbone: str | None, weights: Path | None) -> tuple[str, Path | None]:
+def starting_point(blocks: int | None, backbone: str | None, weights: str | None) -> tuple[str, Path | None]:
     """The backbone's name and the weights to start from; a frozen backbone needs some, the shipped ones by default.
 
-    Raises UnknownBackbone where neither is known.
+    `weights` is a path or the name of published weights, which one process downloads for all.
+    Raises UnknownBackbone where the name is neither given nor told by the weights.
     """
     if weights is None and blocks == 0 and backbone is None:
-        weights = SHIPPED_BUNDLE
-    if backbone is None and weights is not None and weights.is_dir():
-        backbone = read_bundle(weights).manifest.backbone
-    if backbone is None:
-        raise UnknownBackbone("The backbone's name is not known; give --backbone, or a bundle as --weights.")
-    return backbone, weights
+        weights = str(SHIPPED_BUNDLE)
+    if weights is None:
+        if backbone is None:
+            raise UnknownBackbone("The backbone's name is not known; give --backbone or --weights.")
+        return backbone, None
+    if rank() == 0:
+        find_weights(weights)
+    wait_for_all()
+    source = find_weights(weights)
+    return backbone or backbone_name(source), source
 
 
 def needs_weights(backbone: str) -> SettingError:

@@ -9,6 +9,7 @@ import torch
 
 from training.groups import Grouping
 from training.head import GroupHead, minimum_others_score
+from training.network import Heads
 
 IMAGENET_SIZES = [398, 521, 9, 7, 52, 8, 3, 2]
 
@@ -29,10 +30,18 @@ def slices(groups: Grouping) -> list[slice]:
 
 def test_a_zero_head_on_imagenets_groups_starts_at_the_known_loss() -> None:
     """Sum over the eight groups of ln(size + 1) is 25.2811."""
-    head = GroupHead(16, grouping(IMAGENET_SIZES))
+    head = Heads(16, grouping(IMAGENET_SIZES)).group
     features, labels = torch.randn(5, 16), torch.tensor([0, 400, 999, 17, 650])
     assert head(features).shape == (5, 1008)
     assert head.loss(head(features), labels).item() == pytest.approx(25.2811, abs=1e-4)
+
+
+def test_only_the_papers_silence_starts_a_head_at_random() -> None:
+    """D4: zeros as in the authors' code, or torch's own start."""
+    groups = grouping([2, 1])
+    zero, random = Heads(4, groups), Heads(4, groups, zero=False)
+    assert not any(parameter.any() for parameter in zero.parameters())
+    assert all(parameter.any() for parameter in random.parameters())
 
 
 def test_the_loss_is_the_sum_over_groups_of_the_mean_cross_entropy() -> None:

@@ -197,7 +197,7 @@ def test_a_full_disk_leaves_the_older_report_as_it_was(three: Evaluation, tmp_pa
     out = tmp_path / "report"
     out.mkdir()
     (out / "results.json").write_text("older")
-    with files_up_to(size_bytes), pytest.raises(DataError, match="cannot be written to .*report .*free space"):
+    with files_up_to(size_bytes), pytest.raises(DataError, match=r"cannot be written to .*report .*free space"):
         write(three, out)
     assert [file.name for file in tmp_path.iterdir()] == ["report"]
     assert [file.name for file in out.iterdir()] == ["results.json"]
