@@ -5,7 +5,6 @@ Commands import what they need when they run, so that `calibrate` works where to
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from service.bundle import read_bundle
 from service.errors import MosGuardError
@@ -210,11 +208,14 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder of the bundle; an older bundle there is replaced.")],
     name: Annotated[str, typer.Option(help="Name that verdicts and metrics carry.")],
     version: Annotated[str, typer.Option(help="Version that verdicts and metrics carry.")] = "1",
+    statistics: Annotated[
+        bool, typer.Option(help="Fit every detector on the run's pictures, for `evaluate --detectors all`.")
+    ] = True,
 ) -> None:
     """Write the bundle of a finished run, uncalibrated."""
     from training.export import export as export_bundle
 
-    _say(f"wrote {export_bundle(run, out, name=name, version=version).path}")
+    _say(f"wrote {export_bundle(run, out, name=name, version=version, statistics=statistics).path}")
 
 
 @app.command()
@@ -240,19 +241,29 @@ def evaluate(
     ood: Annotated[list[str], typer.Option(help="An OOD set as NAME=FOLDER; repeat for more.")],
     out: Annotated[Path, typer.Option(help="Folder of the report.")],
     detectors: Annotated[str, typer.Option(help="Detectors, comma-separated, or `all`.")] = "all",
+    audit: Annotated[
+        list[str] | None, typer.Option(help="An audit of an OOD set's pictures as NAME=FILE.csv; repeat for more.")
+    ] = None,
     record: Annotated[bool, typer.Option(help="Also write the figures into the bundle's manifest.")] = False,
+    follow: Follow = Source.CORRECTED,
+    setting: Setting = None,
+    seed: Seed = 0,
 ) -> None:
     """Compare detectors on OOD sets: results.json, scores.npz, tables and pictures."""
     from training import evaluate as evaluation
+    from training import report, reproduction
     from training.detectors import DETECTORS
-    from training.errors import DataError
 
-    sets = {name: Path(path) for name, found, path in (entry.partition("=") for entry in ood) if found}
-    if len(sets) != len(ood):
-        raise DataError("An OOD set is NAME=FOLDER, each with a name of its own; write --ood that way.")
-    chosen = list(DETECTORS) if detectors == "all" else detectors.split(",")
-    result = evaluation.evaluate(bundle, id_data, sets, chosen)
-    evaluation.write_report(result, out)
+    result = evaluation.evaluate(
+        bundle,
+        id_data,
+        _named("ood", ood),
+        list(DETECTORS) if detectors == "all" else detectors.split(","),
+        audits=_named("audit", audit or []),
+        settings=reproduction.settings(follow.value, setting or ()),
+        seed=seed,
+    )
+    report.write(result, out)
     if record:
         evaluation.record(read_bundle(bundle), result)
     _say((out / "results.md").read_text("utf-8").rstrip())
@@ -263,28 +274,28 @@ def evaluate(
 
 @app.command()
 def groups(
-    taxonomy: Annotated[str | None, typer.Option(help="Built-in taxonomy, such as cifar100.")] = None,
+    taxonomy: Annotated[str | None, typer.Option(help="Built-in taxonomy, such as imagenet1k, or a file.")] = None,
+    level: Annotated[int, typer.Option(help="Level of a built-in taxonomy; higher is finer.")] = 0,
     bundle: Annotated[Path | None, typer.Option(help="A bundle whose grouping to show.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A data set: its super-class folders, or clusters as many as recommended.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    seed: Seed = 0,
 ) -> None:
-    """Show the grouping of a built-in taxonomy or of a bundle."""
-    from training.errors import GroupingError
-    from training.groups import built_in_tree
+    """Show a grouping, warn of groups that will not learn, and recommend how many where there is no taxonomy."""
+    from training.describe import describe
+    from training.options import SHIPPED_BUNDLE
+    from training.taxonomy import as_json as json_of
+    from training.taxonomy import as_table
 
-    if (taxonomy is None) == (bundle is None):
-        raise GroupingError("Name what to show: either --taxonomy NAME or --bundle FOLDER.")
-    if bundle is not None:
-        manifest = read_bundle(bundle).manifest
-        tree = {group.name: [manifest.classes[index] for index in group.classes] for group in manifest.groups}
-    else:
-        tree = built_in_tree(str(taxonomy))
+    shown = describe(taxonomy, level, bundle, data, extractor=SHIPPED_BUNDLE, seed=seed)
     if as_json:
-        print(json.dumps({"groups": [{"name": name, "classes": classes} for name, classes in tree.items()]}, indent=1))
-        return
-    table = Table("group", "classes", "members")
-    for name, classes in tree.items():
-        table.add_row(name, str(len(classes)), ", ".join(classes))
-    Console().print(table)
+        print(json_of(shown.tree))
+    else:
+        Console().print(as_table(shown.tree, shown.names))
+    for remark in shown.remarks:
+        _say(remark)
 
 
 @app.command()
@@ -304,6 +315,16 @@ def demo(
     calibrate(out / "bundle", out / "calibration.txt")
     evaluate(out / "bundle", folders["test"], [f"stripes={folders['stripes']}"], out / "report", record=True)
     _say(f"serve it: MOS_BUNDLE={out / 'bundle'} python -m service")
+
+
+def _named(option: str, entries: list[str]) -> dict[str, Path]:
+    """NAME=PATH options as a mapping."""
+    from training.errors import DataError
+
+    named = {name: Path(path) for name, found, path in (entry.partition("=") for entry in entries) if found}
+    if len(named) != len(entries):
+        raise DataError(f"An option --{option} is NAME=PATH, each with a name of its own; write it that way.")
+    return named
 
 
 def _say(line: str) -> None:

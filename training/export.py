@@ -8,7 +8,6 @@ ONNX Runtime on the canary pictures and refused where it differs from the networ
 from __future__ import annotations
 
 import copy
-import io
 import logging
 import warnings
 from collections.abc import Sequence
@@ -26,12 +25,15 @@ from torch import Tensor, nn
 from service.bundle import Bundle, Canary, Group, InputSpec, Manifest, sha256_hex, write_bundle
 from service.preprocess import decode
 from training.backbone import StdConv2d
+from training.baselines import add_statistics
 from training.canaries import canary_pictures
+from training.detectors import Head
 from training.errors import ExportError
 from training.head import minimum_others_score
 from training.network import Network
 from training.run import load_run
 from training.scoring import Session
+from training.statistics import detectors_file
 
 OUTPUTS = (
     "class_index",
@@ -77,10 +79,10 @@ class Guard(nn.Module):
         )
 
 
-def export(run: Path, out: Path, *, name: str, version: str = "1") -> Bundle:
-    """Write the bundle of a finished run to `out`, uncalibrated.
+def export(run: Path, out: Path, *, name: str, version: str = "1", statistics: bool = True) -> Bundle:
+    """Write the bundle of a finished run to `out`, uncalibrated; with `statistics` every detector is fitted for it.
 
-    Raises ExportError when ONNX Runtime does not compute what torch computes.
+    Raises ExportError when ONNX Runtime does not compute what torch computes, DataError when the run's data is gone.
     """
     network, config = load_run(run)
     folded = fold(network)
@@ -104,10 +106,10 @@ def export(run: Path, out: Path, *, name: str, version: str = "1") -> Bundle:
         training=_provenance(config),
         metrics={},
     )
-    detectors = io.BytesIO()
-    np.savez(detectors, flat_weight=folded.flat.weight.detach().numpy(), flat_bias=folded.flat.bias.detach().numpy())
+    head = Head(folded.flat.weight.detach().numpy(), folded.flat.bias.detach().numpy())
     canaries = _canaries(encoded, rows)
-    return write_bundle(out, manifest=manifest, model=model, canaries=canaries, detectors=detectors.getvalue())
+    bundle = write_bundle(out, manifest=manifest, model=model, canaries=canaries, detectors=detectors_file(head, {}))
+    return add_statistics(bundle, folded, head, config) if statistics else bundle
 
 
 def fold(network: Network) -> Network:
