@@ -273,6 +273,58 @@ def evaluate(
 
 
 @app.command()
+def ablate(
+    study: Annotated[str, typer.Argument(help="classes, classes-fixed-total, grouping, groups, backbones or blocks.")],
+    data: Annotated[Path, typer.Option(help="Labelled pictures to fit on.")],
+    id_data: Annotated[Path, typer.Option("--id", help="Labelled in-distribution test set.")],
+    ood: Annotated[list[str], typer.Option(help="An OOD set as NAME=FOLDER; repeat for more.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study; an interrupted one there goes on.")],
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Backbone's weights, by default the shipped bundle; repeat for the study of backbones."),
+    ] = None,
+    grouping: Annotated[
+        str | None, typer.Option(help="taxonomy:NAME|FILE or folders; by default super-class folders.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the model's input, in pixels; by default that of --weights, or 32.")
+    ] = None,
+    values: Annotated[str, typer.Option(help="Numbers of classes, groups or blocks, comma-separated.")] = "",
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the pictures: 20 on features, 2 of the study of blocks.", min=1)
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Repeats, each with the next seed.", min=1)] = 1,
+    bf16: Bf16 = False,
+    seed: Seed = 0,
+) -> None:
+    """Run one of the paper's studies on your data: a table and a picture."""
+    from training import options
+    from training.ablate import Sweep
+    from training.ablate import ablate as run_study
+    from training.weights import find_weights
+
+    found = tuple(find_weights(source) for source in weights or [str(options.SHIPPED_BUNDLE)])
+    run_study(
+        Sweep(
+            study,
+            data,
+            id_data,
+            _named("ood", ood),
+            found,
+            grouping,
+            options.sizes(size, "one-cycle", data, found[0])[0],
+            out,
+            options.numbers(values),
+            epochs,
+            repeats,
+            bf16,
+            seed,
+        )
+    )
+    _say((out / "results.md").read_text("utf-8").rstrip())
+
+
+@app.command()
 def groups(
     taxonomy: Annotated[str | None, typer.Option(help="Built-in taxonomy, such as imagenet1k, or a file.")] = None,
     level: Annotated[int, typer.Option(help="Level of a built-in taxonomy; higher is finer.")] = 0,

@@ -48,11 +48,9 @@ class Audit:
         counts = self.counts
         said = f"{name}: audited, {counts['ood']} OOD, {counts['id']} ID and {counts['unclear']} unclear"
         if unjudged:
-            said += (
-                f"; {unjudged} of {len(self.kept)} pictures have no decision and are left out of the cleaned figures"
-            )
+            said += f"; without a decision, and so left out of the cleaned figures: {unjudged}"
         if self.strangers:
-            said += f"; {self.strangers} rows name no picture of the set"
+            said += f"; rows that name no picture of the set: {self.strangers}"
         return said + "."
 
 

@@ -104,10 +104,11 @@ def evaluate(
     for note in notes:
         say(note)
     scores = {"id": {"labels": id_data.labels} | collect(bundle, panel, id_data, "the ID set")}
-    scores |= {name: collect(bundle, panel, data, name) for name, data in ood_data.items()}
+    for name, data in ood_data.items():
+        scores[name] = collect(bundle, panel, data, name)
+        if name in masks:
+            scores[name + CLEANED] = {key: values[masks[name].kept] for key, values in scores[name].items()}
     times = _times(bundle, panel, id_data)
-    for name, audit in masks.items():
-        scores[name + CLEANED] = {key: values[audit.kept] for key, values in scores[name].items()}
     results, averages = _figures(panel.names, scores, list(outside), settings, seed)
     return Evaluation(
         scores,
@@ -256,11 +257,13 @@ def _figures(
 
     results: dict[str, dict[str, Figures]] = {}
     averages: dict[str, Figures] = {}
+    sets = [name for name in scores if name != "id"]
+    # The cleaned sets come last, so that an audit does not change what is drawn for the whole ones.
+    drawn = [*averaged, *(name for name in sets if name not in averaged)]
     for detector in track(detectors, len(detectors), "figures and intervals"):
-        outsides = {name: values[detector] for name, values in scores.items() if name != "id"}
-        results[detector], averages[detector] = compare(
-            scores["id"][detector], outsides, averaged, convention(settings), seed
-        )
+        inside, outsides = scores["id"][detector], {name: scores[name][detector] for name in drawn}
+        by_set, averages[detector] = compare(inside, outsides, averaged, convention(settings), seed)
+        results[detector] = {name: by_set[name] for name in sets}
     return results, averages
 
 

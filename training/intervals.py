@@ -7,9 +7,10 @@ FPR95: both sides of it are uncertain. How many ID scores lie below the true 95 
 says between which two neighbouring ID scores that threshold lies; a draw takes one of the two. Given it, the share of
 OOD above has Jeffreys' Beta distribution. The plain bootstrap is as wide in the middle and far too narrow near 0.
 
-Where resampling cannot move a figure (perfect separation, all scores tied, a single picture) it knows nothing; then
-the interval is what min(n_in, n_out) independent pairs of equal outcome allow: for a perfect AUROC, from
-0.025^(1/pairs) to 1. Bootstrap intervals of fewer than about twenty pictures a side are too narrow.
+Resampling knows nothing of pictures unlike those it has, least where it cannot move a figure at all (perfect
+separation, all scores tied, a single picture). So an interval is never narrower than what one kind of picture, unseen
+in min(n_in, n_out) independent ones, could do to the figure: down towards `floor`, up towards 1, by a share of
+1 - 0.025^(1/min). For a perfect AUROC the lower limit is 0.025^(1/min), Clopper and Pearson's.
 """
 
 from __future__ import annotations
@@ -37,16 +38,20 @@ def compare(
     """Figures of one detector on each OOD set, and their averages over the sets named in `averaged`."""
     drawn = draws(inside, outsides, seed)
     plain = {name: summary(inside, outside, convention) for name, outside in outsides.items()}
-    pairs = {name: min(len(inside), len(outside)) for name, outside in outsides.items()}
+    pictures = {name: min(len(inside), len(outside)) for name, outside in outsides.items()}
+    floors = {name: _floors(len(inside), len(outside)) for name, outside in outsides.items()}
     sets: dict[str, Figures] = {name: dict(figures) for name, figures in plain.items()}
     average: Figures = {}
     for metric in METRICS:
         for name, figures in sets.items():
-            figures[f"{metric}_interval"] = list(interval(drawn[name][metric], plain[name][metric], pairs[name]))
+            limits = interval(drawn[name][metric], plain[name][metric], pictures[name], floors[name][metric])
+            figures[f"{metric}_interval"] = list(limits)
         mean = float(np.mean([plain[name][metric] for name in averaged]))
         mean_draws = np.mean([drawn[name][metric] for name in averaged], axis=0)
+        floor = float(np.mean([floors[name][metric] for name in averaged]))
         average[metric] = mean
-        average[f"{metric}_interval"] = list(interval(mean_draws, mean, min(pairs[name] for name in averaged)))
+        limits = interval(mean_draws, mean, min(pictures[name] for name in averaged), floor)
+        average[f"{metric}_interval"] = list(limits)
     return sets, average
 
 
@@ -58,13 +63,19 @@ def draws(inside: Scores, outsides: Mapping[str, Scores], seed: int) -> dict[str
     return {name: {**areas, "fpr95": fpr95} for name, (areas, fpr95) in zip(names, by_set, strict=True)}
 
 
-def interval(drawn: Draws, value: float, pairs: int) -> tuple[float, float]:
-    """The 95 % interval around a figure, of which `drawn` are draws; `pairs` is min(n_in, n_out)."""
+def interval(drawn: Draws, value: float, pictures: int, floor: float) -> tuple[float, float]:
+    """The 95 % interval around a figure, of which `drawn` are draws; `pictures` is min(n_in, n_out).
+
+    `floor` is what the figure falls to where nothing is told any more: the base rate for AUPR, else 0.
+    """
     low, high = (float(limit) for limit in np.quantile(drawn, [TAIL, 1 - TAIL]))
-    if pairs < 2 or low == high:
-        seen = TAIL ** (1 / pairs)
-        low, high = value * seen, value * seen + 1 - seen
-    return min(low, value), max(high, value)
+    unseen = 1 - TAIL ** (1 / pictures)
+    return min(low, value, value - (value - floor) * unseen), max(high, value + (1 - value) * unseen)
+
+
+def _floors(n_in: int, n_out: int) -> dict[str, float]:
+    share = n_in / (n_in + n_out)
+    return {"auroc": 0.0, "fpr95": 0.0, "aupr_in": share, "aupr_out": 1 - share}
 
 
 def _bootstrap(inside: Scores, outsides: list[Scores], seed: np.random.SeedSequence) -> list[dict[str, Draws]]:

@@ -29,6 +29,13 @@ def open_blocks(text: str) -> int | None:
     return int(text)
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """Comma-separated numbers. Raises SettingError."""
+    if not all(part.strip().isdecimal() for part in text.split(",")) and text:
+        raise SettingError(f"--values is {text!r}; write numbers with commas between them.")
+    return tuple(int(part) for part in text.split(",")) if text else ()
+
+
 def starting_point(blocks: int | None, backbone: str | None, weights: str | None) -> tuple[str, Path | None]:
     """The backbone's name and the weights to start from; a frozen backbone needs some, the shipped ones by default.
 

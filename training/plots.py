@@ -56,19 +56,21 @@ def roc(evaluation: Evaluation) -> Figure:
 
 
 def histograms(evaluation: Evaluation) -> Figure:
-    """A panel for each detector: ID filled, each OOD set a line; 1 % at either end is left out."""
+    """A panel for each detector: ID filled, each OOD set a line; 1 % at either end is left out, heights are roots."""
     detectors = ordered(evaluation)
     figure, axes = _panels(len(detectors), width=3.1, height=2.3, right=1.6)
     for axis, detector in zip(axes, detectors, strict=False):
         values = np.concatenate([scores[detector] for scores in evaluation.scores.values()])
         low, high = np.quantile(values, [0.01, 0.99])
-        bins = np.linspace(low, high if high > low else low + 1, 51)
+        bins = np.linspace(low, high if high > low else low + 1, 36)
         axis.stairs(_density(evaluation.scores["id"][detector], bins), bins, fill=True, color="#BBBBBB", label="ID")
         for index, name in enumerate(_ood_sets(evaluation)):
             density = _density(evaluation.scores[name][detector], bins)
             axis.stairs(density, bins, label=name, linewidth=1.4, **_style(index))  # type: ignore[arg-type]
-        axis.set(title=detector, yticks=[])
-    figure.supxlabel("score, higher = in-distribution")
+        axis.set_yscale("function", functions=(np.sqrt, np.square))  # or one spike hides all the rest
+        axis.set(title=detector, yticks=[], ylim=(0, None))
+        axis.locator_params(axis="x", nbins=3)
+    figure.supxlabel("score, higher = in-distribution; heights on a square-root scale")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
@@ -92,10 +94,11 @@ def others(evaluation: Evaluation) -> Figure:
     for axis, name in zip(grid[:, 0], sets, strict=True):
         means = evaluation.scores[name]["others_scores"].mean(axis=0)
         axis.bar(np.arange(count), means, color="#0072B2", label="all pictures")
-        axis.set(title=f"{'in-distribution' if name == 'id' else name}: lowest {means.min():.2f}", ylim=(0, 1))
+        axis.set(title=f"{'in-distribution' if name == 'id' else name}: lowest mean {means.min():.2f}", ylim=(0, 1))
         axis.title.set_size("medium")
     own = np.diag(_others_by_group(evaluation))
     grid[0, 0].plot(np.arange(count), own, "o", color="#D55E00", label="pictures of this group")
+    grid[0, 0].set_xlim(-0.6, count - 0.4)
     grid[-1, 0].set_xticks(np.arange(count), evaluation.groups, rotation=45, ha="right", rotation_mode="anchor")
     figure.supylabel("mean p(others)")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)

@@ -40,6 +40,8 @@ def write(evaluation: Evaluation, out: Path) -> None:
 @contextmanager
 def _draft(out: Path) -> Iterator[Path]:
     """A folder beside `out` whose files move there once all are written; what is left of it is removed."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file, so no report is written there; name a folder.")
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
     try:
         draft.mkdir(parents=True)

@@ -37,6 +37,7 @@ def markdown(evaluation: Evaluation) -> str:
         _grid(_table_1(evaluation, sets)),
         f"Percent, with 95 % intervals; **bold**: the best of its column and all whose interval overlaps with its own. "
         f"The average is over {', '.join(whole)}. {ranking(evaluation)}",
+        _counts(evaluation, sets),
         f"Test time in ms a picture, medians in batches of {times.batch_size}: forward pass {times.forward_ms:.3g}"
         + (f", odin's second pass {times.second_pass_ms:.3g}" if times.second_pass_ms is not None else "")
         + f"; the flat head, in place of the group head, {times.flat_head_ms:.2g}.",
@@ -79,6 +80,11 @@ def comma_separated(evaluation: Evaluation) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([[*header, "score_ms", "total_ms"], *rows])
     return text.getvalue()
+
+
+def _counts(evaluation: Evaluation, sets: Sequence[str]) -> str:
+    some = next(iter(evaluation.results.values()))
+    return f"Pictures: ID {some[sets[0]]['n_in']}, " + ", ".join(f"{name} {some[name]['n_out']}" for name in sets) + "."
 
 
 def _table_1(evaluation: Evaluation, sets: Sequence[str]) -> list[Row]:

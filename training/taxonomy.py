@@ -38,6 +38,11 @@ def built_in_tree(name: str, level: int = 0) -> Tree:
     return levels[str(level)]
 
 
+def built_in_levels(name: str) -> list[int]:
+    """The levels of a built-in tree, coarsest first."""
+    return sorted(map(int, _content(name).get("levels", {"0": None})))
+
+
 def built_in_names(name: str) -> dict[str, str]:
     """What people call the classes of a built-in tree, {class: name}; empty where the classes are names already."""
     content = _content(name)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training import groups
 from training.backbone import backbone
 from training.batches import feature_batches, picture_batches
 from training.data import DataSet, hold_out, read_data_set
@@ -40,6 +41,8 @@ def train(config: RunConfig) -> None:
     if rank() == 0:
         say(f"{len(fitted)} pictures to fit, {len(calibration)} to calibrate, {len(validation)} to validate")
         say(f"{config.backbone}, {len(data.classes)} classes in {len(grouping.names)} groups")
+        for warning in groups.warnings(grouping):
+            say(f"warning: {warning}")
         open_run(config, grouping, fitted, calibration, validation)
     if config.open_blocks == 0 and not config.online:
         network = _fit_heads(config, network, data, fitted, validation)

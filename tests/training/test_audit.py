@@ -29,8 +29,8 @@ def test_ninco_file_is_read_and_laid_over_a_set(tmp_path: Path) -> None:
     assert audit.counts == {"ood": 1, "id": 1, "unclear": 1}
     assert audit.strangers == 1
     assert audit.sentence("textures") == (
-        "textures: audited, 1 OOD, 1 ID and 1 unclear; 1 of 4 pictures have no decision and are left out of the "
-        "cleaned figures; 1 rows name no picture of the set."
+        "textures: audited, 1 OOD, 1 ID and 1 unclear; without a decision, and so left out of the cleaned figures: 1; "
+        "rows that name no picture of the set: 1."
     )
 
 

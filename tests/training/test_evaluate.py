@@ -92,7 +92,7 @@ def test_figures_follow_from_the_written_scores_by_scikit_learn_alone(whole: Eva
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     with np.load(tmp_path / "report" / "scores.npz") as scores:
         for detector, by_set in results.items():
-            assert list(by_set) == ["grey", "noise", "grey.cleaned"]
+            assert list(by_set) == ["grey", "grey.cleaned", "noise"]
             for name, figures in by_set.items():
                 inside, outside = scores[f"id/{detector}"], scores[f"{name}/{detector}"]
                 labels, both = np.repeat([1, 0], [len(inside), len(outside)]), np.concatenate([inside, outside])

@@ -29,11 +29,12 @@ def test_nineteen_of_twenty_intervals_hold_the_truth(n_in: int, n_out: int, monk
         "aupr_out": aupr_out(*many),
     }
     held = dict.fromkeys(METRICS, 0)
+    floors = intervals._floors(n_in, n_out)
     for trial in range(250):
         inside, outside = normal_pair(generator, n_in, n_out)
         drawn, figures = draws(inside, {"x": outside}, trial)["x"], summary(inside, outside)
         for metric in METRICS:
-            low, high = interval(drawn[metric], figures[metric], min(n_in, n_out))
+            low, high = interval(drawn[metric], figures[metric], n_out, floors[metric])
             held[metric] += low <= truth[metric] <= high
     assert all(0.89 * 250 <= count <= 0.995 * 250 for count in held.values()), held
 
@@ -69,7 +70,7 @@ def test_a_draw_is_the_metric_of_the_drawn_pictures() -> None:
     ],
     ids=["separated", "upside down", "all tied"],
 )
-def test_what_resampling_cannot_move_gets_the_interval_of_pairs(
+def test_what_resampling_cannot_move_gets_clopper_and_pearsons_interval(
     inside: np.ndarray, outside: np.ndarray, expected: tuple[float, float]
 ) -> None:
     """A perfect AUROC on ten pictures is no proof of a perfect detector."""
@@ -81,9 +82,19 @@ def test_what_resampling_cannot_move_gets_the_interval_of_pairs(
 def test_one_picture_says_next_to_nothing() -> None:
     """n = 1 on a side: nearly the whole range."""
     sets, _ = compare(np.array([1.0]), {"x": np.arange(50.0)}, ["x"], "paper", 0)
-    for metric in METRICS:
+    for metric in ("auroc", "fpr95"):
         low, high = sets["x"][f"{metric}_interval"]
         assert high - low >= 0.97
+
+
+def test_almost_perfect_is_not_surer_than_perfect() -> None:
+    """One OOD picture a little above one ID picture; the bootstrap alone would say 0.999 to 1."""
+    inside, outside = np.arange(100.0) + 50, np.arange(50.0)
+    outside[-1] = 50.5
+    almost, perfect = (compare(inside, {"x": scores}, ["x"], "paper", 0)[0]["x"] for scores in (outside, outside - 2))
+    assert 0.999 < almost["auroc"] < perfect["auroc"] == 1
+    for metric in ("auroc", "aupr_in", "aupr_out"):
+        assert almost[f"{metric}_interval"][0] < perfect[f"{metric}_interval"][0] < 0.99
 
 
 def test_every_interval_holds_its_figure_and_the_same_seed_repeats_it() -> None:

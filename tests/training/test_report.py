@@ -212,16 +212,16 @@ def test_a_report_in_the_place_of_a_file_is_refused(three: Evaluation, tmp_path:
     assert (tmp_path / "report").read_text() == "mine"
 
 
-def test_a_report_is_complete_and_replaces_an_older_one(thirteen: Evaluation, tmp_path: Path) -> None:
+def test_a_report_is_complete_and_replaces_an_older_one(three: Evaluation, tmp_path: Path) -> None:
     """Every file that the design names, in a folder that did not exist, and again."""
     out = tmp_path / "deep" / "report"
     for _ in range(2):
-        write(thirteen, out)
+        write(three, out)
     names = {"results.json", "times.json", "scores.npz", "results.md", "results.csv"}
     assert {file.name for file in out.iterdir()} == names | {
         f"{n}.png" for n in ("roc", "scores", "others", "others_by_group")
     }
-    assert json.loads((out / "results.json").read_text()) == thirteen.results
+    assert json.loads((out / "results.json").read_text()) == three.results
     assert json.loads((out / "times.json").read_text())["forward_ms"] == 4.0
     for file in out.glob("*.png"):
         assert plt.imread(file)[..., :3].std() > 0.02

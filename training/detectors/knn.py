@@ -19,7 +19,8 @@ SEED = 0
 def fit(data: FitData) -> Statistics:
     """`bank` (M, D): the features of M training pictures drawn by chance, each row scaled to 0..255.
 
-    Rows are normalised again when they are used, so one byte a number is enough and no scale is kept.
+    Features come out of a ReLU and are not negative. Rows are normalised again when they are used, so one byte a
+    number is enough and no scale is kept.
     """
     features = data.train.features
     count = min(BANK_SIZE, len(features))
