@@ -87,7 +87,7 @@ def fit(
         raise DataError(f"{len(held_out)} held-out pictures are too few for the regression; hold at least 20 out.")
     taps = fit_taps(network.backbone, _images(network, train), train_labels)
     clean = _images(network, held_out)
-    low = -1.0  # the authors clamp as if pictures were in [0, 1]
+    low = 0.0 if settings.adversarial_clamp == "official" else -1.0  # the authors clamp as if pictures were in [0, 1]
     attacked = attack(network, clean, torch.from_numpy(held_out_labels), low=low)
     best: tuple[float, Layered] | None = None
     for epsilon in EPSILONS:

@@ -155,6 +155,30 @@ def test_the_convention_of_fpr95_is_the_settings(bare: Bundle, pictures: Path) -
     assert evaluation.results["msp"]["noise"]["fpr95"] == pytest.approx((outside >= nearest).mean())
 
 
+@pytest.fixture(scope="module")
+def few(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures in folders of two classes of the shipped bundle."""
+    root = tmp_path_factory.mktemp("few")
+    for name, source in (("apple", "red"), ("sea", "blue")):
+        for file in list((pictures / "id" / source).iterdir())[:4]:
+            save(root / name / file.name, file.read_bytes())
+    return root
+
+
+def test_odins_second_pass_is_through_the_bundles_own_network(few: Path, pictures: Path) -> None:
+    """Without a step its logits are those of the ONNX features; with the paper's they are others."""
+    logits = {}
+    for source in ("official", "paper"):
+        shipped = Path(__file__).parents[2] / "service" / "default_bundle"
+        judged = evaluate(shipped, few, {"grey": pictures / "grey"}, ["odin"], settings=settings(source))
+        logits[source] = judged.scores["id"]["perturbed_logits"]
+        assert judged.times.second_pass_ms is not None
+        assert judged.times.total_ms("odin") > judged.times.forward_ms + judged.times.second_pass_ms
+        assert judged.scores["grey"]["perturbed_logits"].shape == (30, 100)
+    assert logits["official"] == pytest.approx(judged.scores["id"]["flat_logits"], abs=0.05)
+    assert np.abs(logits["paper"] - judged.scores["id"]["flat_logits"]).max() > 0.05
+
+
 def test_times_are_of_the_detectors_that_ran(whole: Evaluation) -> None:
     """Forward pass and scores apart; a total is their sum."""
     times = whole.times
