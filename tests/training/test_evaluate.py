@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -238,3 +240,10 @@ def test_recording_keeps_the_plain_figures(bare: Bundle, pictures: Path, tmp_pat
     assert metrics == bundle_metrics(evaluation)
     assert set(metrics["ood"]["mos"]["grey"]) == {"auroc", "fpr95", "aupr_in", "aupr_out", "n_in", "n_out"}
     assert (bundle.path / "detectors.npz").read_bytes() == detectors_file(head(), {})
+
+
+def test_scoring_needs_neither_torch_nor_what_judges() -> None:
+    """The scoring half runs inside the service image, where torch, scikit-learn and matplotlib are not installed."""
+    check = "import sys, training.evaluate; assert not {'torch', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], cwd=Path(__file__).parents[2], timeout=120)
+    assert done.returncode == 0

@@ -112,8 +112,8 @@ def test_every_interval_holds_its_figure_and_the_same_seed_repeats_it() -> None:
 def test_the_average_is_over_the_named_sets_alone() -> None:
     """A cleaned set does not count twice; averaging independent OOD sets narrows the interval."""
     generator = np.random.default_rng(4)
-    inside, outside = normal_pair(generator, 2000, 60)
-    outsides = {"a": outside, "b": generator.normal(0, 1, 60), "a.cleaned": outside[:20]}
+    inside, outside = normal_pair(generator, 2000, 600)
+    outsides = {"a": outside, "b": generator.normal(0, 1, 600), "a.cleaned": outside[:200]}
     sets, average = compare(inside, outsides, ["a", "b"], "paper", 0)
     assert average["auroc"] == pytest.approx((sets["a"]["auroc"] + sets["b"]["auroc"]) / 2)
     widths = [high - low for low, high in (figures["auroc_interval"] for figures in (*sets.values(), average))]

@@ -36,7 +36,7 @@ def fit_residual(train: Outputs) -> dict[str, NDArray[Any]]:
     centred = train.features - origin.astype(np.float64)
     values, vectors = eigh(centred.T @ centred / len(centred))  # values ascend
     minor = len(values) - principal_dimension(len(values))
-    return {"origin": origin, "null_space": vectors[:, minor:].astype(np.float16)}
+    return {"origin": origin, "null_space": vectors[:, :minor].astype(np.float16)}
 
 
 def residual(features: NDArray[np.floating], space: Statistics) -> NDArray[np.float64]:
