@@ -211,11 +211,13 @@ def export(
     statistics: Annotated[
         bool, typer.Option(help="Fit every detector on the run's pictures, for `evaluate --detectors all`.")
     ] = True,
+    setting: Setting = None,
 ) -> None:
     """Write the bundle of a finished run, uncalibrated."""
     from training.export import export as export_bundle
 
-    _say(f"wrote {export_bundle(run, out, name=name, version=version, statistics=statistics).path}")
+    done = export_bundle(run, out, name=name, version=version, statistics=statistics, changes=setting or ())
+    _say(f"wrote {done.path}")
 
 
 @app.command()
@@ -244,6 +246,9 @@ def evaluate(
     audit: Annotated[
         list[str] | None, typer.Option(help="An audit of an OOD set's pictures as NAME=FILE.csv; repeat for more.")
     ] = None,
+    fit: Annotated[
+        Path | None, typer.Option(help="Labelled pictures for `--setting mahalanobis=paper` or `official`.")
+    ] = None,
     record: Annotated[bool, typer.Option(help="Also write the figures into the bundle's manifest.")] = False,
     follow: Follow = Source.CORRECTED,
     setting: Setting = None,
@@ -261,6 +266,7 @@ def evaluate(
         list(DETECTORS) if detectors == "all" else detectors.split(","),
         audits=_named("audit", audit or []),
         settings=reproduction.settings(follow.value, setting or ()),
+        fit_on=fit,
         seed=seed,
     )
     report.write(result, out)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ from service.bundle import Bundle, read_bundle, write_bundle
 from service.verdict import accepts
 from training.audit import lay_over, read_audit
 from training.data import DataSet, read_data_set, read_pictures, read_pixels
-from training.detectors import DETECTORS, Head, Outputs, Statistics
+from training.detectors import DETECTORS, FitData, Head, Outputs, Statistics
 from training.errors import DataError, TrainingError
 from training.progress import say, track
 from training.reproduction import Settings
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MODEL_OUTPUTS = ("class_index", "others_scores", "score", "logits", "features")
 CLEANED = ".cleaned"
-SecondPass = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Pass = Callable[[NDArray[np.uint8]], NDArray[Any]]
 Values = dict[str, NDArray[Any]]
 
 
@@ -46,7 +46,7 @@ class Panel:
     names: tuple[str, ...]
     head: Head
     statistics: Mapping[str, Statistics]
-    second_pass: SecondPass | None  # pictures (N, H, W, 3) -> ODIN's logits (N, C), where odin is among the names
+    passes: Mapping[str, Pass]  # {array: pictures (N, H, W, 3) -> array}, for what the served model does not give
 
     def outputs(self, values: Mapping[str, NDArray[Any]]) -> Outputs:
         """What detectors read, from the arrays of one set."""
@@ -85,10 +85,13 @@ def evaluate(
     *,
     audits: Mapping[str, Path] | None = None,
     settings: Settings | None = None,
+    fit_on: Path | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Score the ID set and each OOD set, and compare them. `audits` are {OOD set: audit file}; `seed` is that of the
-    intervals.
+    """Score the ID set and each OOD set, and compare them.
+
+    `audits` are {OOD set: audit file}; `fit_on` is a labelled set for the paper's Mahalanobis, which is not fitted at
+    export; `seed` is that of the intervals.
 
     Asked for every detector there is, those that cannot run are left out with a note; asked for by name, that is an
     error. Raises DataError also for an unknown detector, names that do not fit, or a set that cannot be read.
@@ -96,16 +99,18 @@ def evaluate(
     settings, audits = settings or Settings(), audits or {}
     _check_names(outside, audits)
     bundle = read_bundle(bundle_path)
-    panel, notes = choose(bundle, detectors, settings)
     id_data = read_data_set(inside, bundle.manifest.classes)
+    panel, notes = choose(bundle, detectors, settings, id_data, fit_on)
     ood_data = {name: read_pictures(path) for name, path in outside.items()}
     masks = {name: lay_over(read_audit(file), ood_data[name].paths) for name, file in audits.items()}
     notes += [audit.sentence(name) for name, audit in masks.items()]
     for note in notes:
         say(note)
-    scores = {"id": {"labels": id_data.labels} | collect(bundle, panel, id_data, "the ID set")}
+    seen = collect(bundle, panel, id_data)
+    panel = _with_official_templates(panel, seen, id_data, settings)
+    scores = {"id": {"labels": id_data.labels} | scored(panel, seen, "the ID set")}
     for name, data in ood_data.items():
-        scores[name] = collect(bundle, panel, data, name)
+        scores[name] = scored(panel, collect(bundle, panel, data), name)
         if name in masks:
             scores[name + CLEANED] = {key: values[masks[name].kept] for key, values in scores[name].items()}
     times = _times(bundle, panel, id_data)
@@ -123,39 +128,49 @@ def evaluate(
     )
 
 
-def choose(bundle: Bundle, detectors: Sequence[str], settings: Settings) -> tuple[Panel, list[str]]:
+def choose(
+    bundle: Bundle, detectors: Sequence[str], settings: Settings, id_data: DataSet, fit_on: Path | None
+) -> tuple[Panel, list[str]]:
     """The detectors that run, and a sentence for each that was left out."""
     unknown = [name for name in detectors if name not in DETECTORS]
     if unknown or not detectors:
         raise DataError(f"There is no detector {', '.join(unknown) or 'named'}; choose among {', '.join(DETECTORS)}.")
     head, statistics = read_detectors(bundle.path)
-    left_out = {name: said for name in detectors if (said := _what_is_missing(name, statistics))}
-    second_pass: SecondPass | None = None
-    notes: list[str] = []
-    if "odin" in detectors and "odin" not in left_out:
-        epsilon, notes = _epsilon(statistics, settings)
+    left_out: dict[str, str] = {}
+    passes: dict[str, Pass] = {}
+    for name in detectors:
         try:
-            second_pass = _second_pass(bundle, head, epsilon)
+            passes |= _passes(name, bundle, head, statistics, settings, id_data, fit_on)
         except TrainingError as error:
-            left_out["odin"] = f"odin cannot run: {error}"
+            left_out[name] = f"{name} cannot run: {error}"
     if left_out and set(detectors) != set(DETECTORS):
         raise DataError(next(iter(left_out.values())))
     names = tuple(name for name in detectors if name not in left_out)
-    return Panel(names, head, statistics, second_pass), [*left_out.values(), *notes]
+    return Panel(names, head, statistics, passes), list(left_out.values())
 
 
-def collect(bundle: Bundle, panel: Panel, data: DataSet, name: str) -> Values:
-    """Model outputs, flat logits and each detector's scores for every picture of `data`; `name` is for errors."""
+def collect(bundle: Bundle, panel: Panel, data: DataSet) -> Values:
+    """Model outputs, flat logits and the panel's passes for every picture of `data`."""
     values = score_pictures(bundle, data, MODEL_OUTPUTS)
     values["flat_logits"] = panel.head.logits(values["features"])
-    if panel.second_pass:
-        values["perturbed_logits"] = _in_batches(panel.second_pass, bundle, data)
-    seen = panel.outputs(values)
-    for detector in panel.names:
-        values[detector] = DETECTORS[detector].score(seen, panel.statistics.get(detector, {}))
-        if not np.isfinite(values[detector]).all():
-            raise DataError(f"{detector} gives scores that are not finite on {name}; leave it out with --detectors.")
+    for name, run in panel.passes.items():
+        values[name] = _in_batches(run, name, bundle, data)
     return values
+
+
+def scored(panel: Panel, values: Values, name: str) -> Values:
+    """The values with each detector's scores; `name` is the set's, for errors."""
+    seen = panel.outputs(values)
+    scores = {
+        detector: values[detector]
+        if detector in panel.passes
+        else DETECTORS[detector].score(seen, panel.statistics.get(detector, {}))
+        for detector in panel.names
+    }
+    for detector, found in scores.items():
+        if not np.isfinite(found).all():
+            raise DataError(f"{detector} gives scores that are not finite on {name}; leave it out with --detectors.")
+    return values | scores
 
 
 def _check_names(outside: Mapping[str, Path], audits: Mapping[str, Path]) -> None:
@@ -171,50 +186,57 @@ def _check_names(outside: Mapping[str, Path], audits: Mapping[str, Path]) -> Non
             )
 
 
-def _what_is_missing(name: str, statistics: Mapping[str, Statistics]) -> str | None:
-    if name == "odin" and find_spec("torch") is None:
-        return "odin needs a second pass with gradients; install torch (extra `training`) or leave odin out."
+def _passes(
+    name: str,
+    bundle: Bundle,
+    head: Head,
+    statistics: Mapping[str, Statistics],
+    settings: Settings,
+    id_data: DataSet,
+    fit_on: Path | None,
+) -> dict[str, Pass]:
+    """What a detector needs beside the served model's outputs. Raises TrainingError where it cannot run."""
+    layered = name == "mahalanobis" and settings.mahalanobis != "corrected"
+    if name == "odin" or layered:
+        if find_spec("torch") is None:
+            raise DataError("it needs gradients; install torch (extra `training`) or leave it out.")
+        from training import rebuilt
+
+        network = rebuilt.rebuild(bundle, head)
+        if name == "odin":
+            return {"perturbed_logits": rebuilt.odin_pass(network, statistics.get("odin", {}), settings)}
+        if fit_on is None:
+            raise DataError("as the paper has it, it is fitted on pictures; name a labelled set with --fit.")
+        return {"mahalanobis": rebuilt.mahalanobis_pass(network, bundle, fit_on, id_data, settings)}
     if DETECTORS[name].fit is not None and not statistics.get(name):
-        return f"The bundle's {FILE_NAME} has no statistics for {name}; export the bundle again, or leave {name} out."
-    return None
+        raise DataError(f"the bundle's {FILE_NAME} has no statistics for it; export the bundle again, or leave it out.")
+    if name == "kl_matching" and settings.kl_templates not in ("official", _exported(bundle).kl_templates):
+        raise DataError(
+            f"the bundle's templates are `{_exported(bundle).kl_templates}`; "
+            f"export it with --setting kl_templates={settings.kl_templates}."
+        )
+    return {}
 
 
-def _epsilon(statistics: Mapping[str, Statistics], settings: Settings) -> tuple[float, list[str]]:
-    """ODIN's step, and a sentence where the one chosen on held-out pictures is not in the bundle."""
-    from training.odin import PUBLISHED_EPSILON
-
-    if settings.odin_epsilon == "official":
-        return 0.0, []
-    if settings.odin_epsilon == "paper":
-        return PUBLISHED_EPSILON, []
-    if "epsilon" in statistics.get("odin", {}):
-        return float(statistics["odin"]["epsilon"]), []
-    said = f"The bundle's {FILE_NAME} has no step for odin; it runs with the published {PUBLISHED_EPSILON}."
-    return PUBLISHED_EPSILON, [said]
+def _exported(bundle: Bundle) -> Settings:
+    """The settings that the bundle's statistics were fitted with."""
+    said = bundle.manifest.training.get("settings", {})
+    return Settings(**said) if isinstance(said, dict) else Settings()  # type: ignore[arg-type]
 
 
-def _second_pass(bundle: Bundle, head: Head, epsilon: float) -> SecondPass:
-    """ODIN's pass through the network that the bundle was exported from, rebuilt in torch."""
-    import torch
-
-    from training.groups import Grouping
-    from training.network import Network
-    from training.odin import perturbed_logits
-    from training.weights import read_backbone
-
-    groups = bundle.manifest.groups
-    grouping = Grouping(tuple(group.name for group in groups), tuple(tuple(group.classes) for group in groups))
-    network = Network(bundle.manifest.backbone, grouping).eval().requires_grad_(False)
-    read_backbone(bundle.path, network.backbone)
-    network.flat.load_state_dict({"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)})
-    return lambda pixels: perturbed_logits(network, pixels, epsilon=epsilon)
+def _with_official_templates(panel: Panel, values: Values, data: DataSet, settings: Settings) -> Panel:
+    """KL matching as the authors run it: its templates are of the ID test pictures themselves (defects D9 and B4)."""
+    fit = DETECTORS["kl_matching"].fit
+    if settings.kl_templates != "official" or "kl_matching" not in panel.names or fit is None:
+        return panel
+    seen = panel.outputs(values)
+    templates = fit(FitData(seen, data.labels, seen, data.labels, settings))
+    return replace(panel, statistics={**panel.statistics, "kl_matching": templates})
 
 
-def _in_batches(second_pass: SecondPass, bundle: Bundle, data: DataSet) -> NDArray[np.float32]:
+def _in_batches(run: Pass, name: str, bundle: Bundle, data: DataSet) -> NDArray[Any]:
     starts = range(0, len(data), BATCH_SIZE)
-    return np.concatenate(
-        [second_pass(_batch(bundle, data, start)) for start in track(starts, len(starts), "second pass for odin")]
-    )
+    return np.concatenate([run(_batch(bundle, data, start)) for start in track(starts, len(starts), name)])
 
 
 def _batch(bundle: Bundle, data: DataSet, start: int) -> NDArray[np.uint8]:
@@ -238,15 +260,22 @@ def _times(bundle: Bundle, panel: Panel, data: DataSet) -> Times:
         "forward": partial(session.run, pixels, MODEL_OUTPUTS),
         "flat head": partial(panel.head.logits, values["features"]),
     }
-    if panel.second_pass:
-        values["perturbed_logits"] = panel.second_pass(pixels)
-        calls["second pass"] = partial(panel.second_pass, pixels)
+    for name, run in panel.passes.items():
+        values[name] = run(pixels)
+        calls[f"pass {name}"] = partial(run, pixels)
     seen = panel.outputs(values)
-    for name in panel.names:
+    on_outputs = [name for name in panel.names if name not in panel.passes]
+    for name in on_outputs:
         calls[f"score {name}"] = partial(DETECTORS[name].score, seen, panel.statistics.get(name, {}))
     ms = measure(calls, len(pixels))
-    scores_ms = {name: ms[f"score {name}"] for name in panel.names}
-    return Times(len(pixels), ms["forward"], ms["flat head"], ms.get("second pass"), scores_ms)
+    own = {"odin": "perturbed_logits", "mahalanobis": "mahalanobis"}
+    return Times(
+        len(pixels),
+        ms["forward"],
+        ms["flat head"],
+        {name: ms[f"pass {key}"] for name, key in own.items() if key in panel.passes},
+        {name: ms.get(f"score {name}", 0.0) for name in panel.names},
+    )
 
 
 def _figures(
@@ -307,10 +336,3 @@ def record(bundle: Bundle, evaluation: Evaluation) -> None:
         calibration=bundle.calibration,
         detectors=detectors.read_bytes() if detectors.is_file() else None,
     )
-
-
-def write_report(evaluation: Evaluation, out: Path) -> None:
-    """Write figures, scores, tables and pictures to a folder: each file whole or as it was."""
-    from training.report import write
-
-    write(evaluation, out)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from training.detectors import Head
 from training.errors import ExportError
 from training.head import minimum_others_score
 from training.network import Network
+from training.reproduction import Settings, change
 from training.run import load_run
 from training.scoring import Session
 from training.statistics import detectors_file
@@ -79,12 +81,23 @@ class Guard(nn.Module):
         )
 
 
-def export(run: Path, out: Path, *, name: str, version: str = "1", statistics: bool = True) -> Bundle:
+def export(
+    run: Path,
+    out: Path,
+    *,
+    name: str,
+    version: str = "1",
+    statistics: bool = True,
+    changes: Iterable[str] = (),
+) -> Bundle:
     """Write the bundle of a finished run to `out`, uncalibrated; with `statistics` every detector is fitted for it.
+
+    `changes` are `NAME=SOURCE` on the run's settings, for the statistics.
 
     Raises ExportError when ONNX Runtime does not compute what torch computes, DataError when the run's data is gone.
     """
     network, config = load_run(run)
+    config["settings"] = asdict(change(Settings(**config["settings"]), changes))
     folded = fold(network)
     model = to_onnx(folded, config["size"])
     height = width = int(config["size"])

@@ -36,6 +36,9 @@ class Settings:
     unreadable: Source = "corrected"
 
 
+NAMES = tuple(field.name for field in fields(Settings))
+
+
 @dataclass(frozen=True)
 class Difference:
     """One row of the ledger; `setting` is None where all three compute the same numbers."""
@@ -88,14 +91,16 @@ def settings(follow: Source = "corrected", changes: Iterable[str] = ()) -> Setti
 
     Raises SettingError for a name or source that does not exist.
     """
-    names = [field.name for field in fields(Settings)]
-    chosen = Settings(**dict.fromkeys(names, follow))
-    for change in changes:
-        name, _, source = change.partition("=")
-        if name not in names or source not in SOURCES:
+    return change(Settings(**dict.fromkeys(NAMES, follow)), changes)
+
+
+def change(chosen: Settings, changes: Iterable[str]) -> Settings:
+    """Settings with some of them changed, written `NAME=SOURCE`. Raises SettingError."""
+    for one in changes:
+        name, _, source = one.partition("=")
+        if name not in NAMES or source not in SOURCES:
             raise SettingError(
-                f"{change!r} is no setting; write NAME=paper, =official or =corrected, "
-                f"with a name of {', '.join(names)}."
+                f"{one!r} is no setting; write NAME=paper, =official or =corrected, with a name of {', '.join(NAMES)}."
             )
         chosen = replace(chosen, **{name: source})
     return chosen

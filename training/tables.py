@@ -39,7 +39,7 @@ def markdown(evaluation: Evaluation) -> str:
         f"The average is over {', '.join(whole)}. {ranking(evaluation)}",
         _counts(evaluation, sets),
         f"Test time in ms a picture, medians in batches of {times.batch_size}: forward pass {times.forward_ms:.3g}"
-        + (f", odin's second pass {times.second_pass_ms:.3g}" if times.second_pass_ms is not None else "")
+        + "".join(f", {name}'s own pass {ms:.3g}" for name, ms in times.own_pass_ms.items())
         + f"; the flat head, in place of the group head, {times.flat_head_ms:.2g}.",
         "## Precision and recall (paper Table 3)",
         _grid(_table_3(evaluation, sets)),

@@ -22,13 +22,12 @@ class Times:
     batch_size: int
     forward_ms: float  # the ONNX model, group head and MOS included
     flat_head_ms: float  # the flat head on the model's features, which the flat-softmax baselines read
-    second_pass_ms: float | None  # ODIN's pass with gradients; None where odin was not asked for
+    own_pass_ms: dict[str, float]  # {detector: its pass with gradients}: odin, and Mahalanobis as the paper has it
     score_ms: dict[str, float]  # each detector on outputs that are there already
 
     def total_ms(self, detector: str) -> float:
         """Everything that one verdict of `detector` takes; the flat head stands in for the group head, at no cost."""
-        extra = self.second_pass_ms if detector == "odin" and self.second_pass_ms is not None else 0.0
-        return self.forward_ms + extra + self.score_ms[detector]
+        return self.forward_ms + self.own_pass_ms.get(detector, 0.0) + self.score_ms[detector]
 
 
 def measure(calls: Mapping[str, Callable[[], object]], batch_size: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The commands, one after the other, as a person runs them."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from service.bundle import read_bundle
 from training import __main__ as cli
+from training.detectors import DETECTORS
 
 
 def run(*arguments: object) -> int:
@@ -49,6 +51,60 @@ def test_evaluate_writes_figures_that_follow_from_the_scores(
     assert recorded.manifest.metrics["ood"]["mos"]["stripes"]["n_out"] == 50
     assert recorded.calibration is not None
     assert recorded.canaries
+
+
+def scores_of(bundle: Path, demo_data: dict[str, Path], out: Path, *options: object) -> np.ndarray:
+    """A detector's ID scores as `evaluate` writes them."""
+    sets = ("--id", demo_data["test"], "--ood", f"stripes={demo_data['stripes']}")
+    assert run("evaluate", "--bundle", bundle, *sets, "--out", out, *options) == 0
+    with np.load(out / "scores.npz") as scores:
+        return scores[f"id/{options[1]}"]
+
+
+def test_every_detector_runs_from_an_exported_bundle(bundle: Path, demo_data: dict[str, Path], tmp_path: Path) -> None:
+    """`--detectors all` needs nothing but the bundle, odin's step and all statistics included."""
+    sets = ("--id", demo_data["test"], "--ood", f"stripes={demo_data['stripes']}")
+    assert run("evaluate", "--bundle", bundle, *sets, "--out", tmp_path) == 0
+    assert set(json.loads((tmp_path / "results.json").read_text())) == set(DETECTORS)
+
+
+def test_mahalanobis_as_the_paper_has_it_is_fitted_on_pictures(
+    bundle: Path, demo_data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """D8 and B2: three different detectors; without pictures to fit on, a sentence that asks for them."""
+    options = ("--detectors", "mahalanobis", "--fit", demo_data["train"])
+    scores = [
+        scores_of(bundle, demo_data, tmp_path / "out", *options, *settings)
+        for settings in (
+            (),
+            ("--setting", "mahalanobis=paper"),
+            ("--setting", "mahalanobis=official"),
+            ("--setting", "mahalanobis=official", "--setting", "adversarial_clamp=official"),
+        )
+    ]
+    assert all(not np.array_equal(one, other) for one, other in itertools.combinations(scores, 2))
+    sets = ("--id", demo_data["test"], "--ood", f"s={demo_data['stripes']}")
+    chosen = ("--detectors", "mahalanobis", "--setting", "mahalanobis=paper", "--out", tmp_path)
+    assert run("evaluate", "--bundle", bundle, *sets, *chosen) == 1
+    assert "--fit" in capsys.readouterr().err
+
+
+def test_templates_are_of_the_pictures_that_the_setting_names(
+    bundle: Path, finished_run: Path, demo_data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """D9: the test pictures in the authors' way, the held-out ones by prediction where the bundle was exported so."""
+    options = ("--detectors", "kl_matching")
+    corrected = scores_of(bundle, demo_data, tmp_path / "a", *options)
+    official = scores_of(bundle, demo_data, tmp_path / "b", *options, "--setting", "kl_templates=official")
+    assert not np.array_equal(corrected, official)
+    sets = ("--id", demo_data["test"], "--ood", f"s={demo_data['stripes']}", "--out", tmp_path)
+    as_the_paper = ("--setting", "kl_templates=paper")
+    assert run("evaluate", "--bundle", bundle, *sets, *options, *as_the_paper) == 1
+    assert "--setting kl_templates=paper" in capsys.readouterr().err
+    other = tmp_path / "bundle"
+    assert run("export", "--run", finished_run, "--out", other, "--name", "shapes", *as_the_paper) == 0
+    by_prediction = scores_of(other, demo_data, tmp_path / "c", *options, *as_the_paper)
+    assert not np.array_equal(corrected, by_prediction)
 
 
 def test_a_users_folder_trains_from_the_bundles_frozen_backbone(
