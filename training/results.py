@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from training import __main__ as cli
+from training.commands import fitting, judging
 from training.data import read_data_set
 from training.options import SHIPPED_BUNDLE
 from training.progress import say
@@ -70,11 +70,11 @@ def _once(out: Path, name: str, run: Callable[[Path], None]) -> None:
 
 
 def _evaluate(data: Path, out: Path) -> None:
-    cli.evaluate(SHIPPED_BUNDLE, data / "test", _ood(data), out)
+    judging.evaluate(SHIPPED_BUNDLE, data / "test", _ood(data), out)
 
 
 def _train(data: Path, backbone: str, out: Path) -> None:
-    cli.train(
+    fitting.train(
         data / "train",
         out,
         open_blocks="all",
@@ -91,7 +91,7 @@ def _ablate(study: str, data: Path, weights: list[str], out: Path) -> None:
         fitted = out.with_name("pictures")
         _link_share(data / "train", fitted)
     chosen = weights if study == "backbones" else weights[:1]
-    cli.ablate(study, fitted, data / "test", _ood(data), out, weights=chosen, grouping=TAXONOMY, bf16=True)
+    judging.ablate(study, fitted, data / "test", _ood(data), out, weights=chosen, grouping=TAXONOMY, bf16=True)
 
 
 def _link_share(data: Path, folder: Path) -> None:

@@ -1,0 +1,59 @@
+"""The commands of `python -m training`, a file for each kind; every file registers its own on `app`.
+
+Commands import what they need when they run, so that `calibrate` works where torch is not installed.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+class Source(StrEnum):
+    """Whom to follow where the paper, its authors' code and correctness part."""
+
+    PAPER = "paper"
+    OFFICIAL = "official"
+    CORRECTED = "corrected"
+
+
+Follow = Annotated[Source, typer.Option(help="Whom to follow where the paper, its code and correctness part.")]
+Setting = Annotated[
+    list[str] | None, typer.Option("--setting", help="NAME=paper|official|corrected, for one such place; repeat.")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights to start from: a file, a bundle, or a published name such as BiT-S-R101x1, which is downloaded; "
+        "by default the shipped bundle where the backbone is frozen."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything drawn by chance.", min=0)]
+Bf16 = Annotated[bool, typer.Option(help="Backbone in bfloat16: faster where the machine multiplies it.")]
+
+
+@app.callback()
+def commands() -> None:
+    """Make and judge bundles of the mos-guard service."""
+
+
+def named(option: str, entries: list[str]) -> dict[str, Path]:
+    """NAME=PATH options as a mapping."""
+    from training.errors import DataError
+
+    named = {name: Path(path) for name, found, path in (entry.partition("=") for entry in entries) if found}
+    if len(named) != len(entries):
+        raise DataError(f"An option --{option} is NAME=PATH, each with a name of its own; write it that way.")
+    return named
+
+
+def announce(line: str) -> None:
+    """Tell the person what was done."""
+    from training.progress import say
+
+    say(line)

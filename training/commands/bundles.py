@@ -1,0 +1,44 @@
+"""`export` and `calibrate`: from weights to a bundle that can be served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.commands import Setting, announce, app
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Option(help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle; an older bundle there is replaced.")],
+    name: Annotated[str, typer.Option(help="Name that verdicts and metrics carry.")],
+    version: Annotated[str, typer.Option(help="Version that verdicts and metrics carry.")] = "1",
+    statistics: Annotated[
+        bool, typer.Option(help="Fit every detector on the run's pictures, for `evaluate --detectors all`.")
+    ] = True,
+    setting: Setting = None,
+) -> None:
+    """Write the bundle of a finished run, uncalibrated."""
+    from training.export import export as export_bundle
+
+    done = export_bundle(run, out, name=name, version=version, statistics=statistics, changes=setting or ())
+    announce(f"wrote {done.path}")
+
+
+@app.command()
+def calibrate(
+    bundle: Annotated[Path, typer.Option(help="The bundle whose threshold is set.")],
+    data: Annotated[Path, typer.Option(help="In-distribution pictures that were not trained on: folder or list file.")],
+    tpr: Annotated[float, typer.Option(help="Share of in-distribution pictures to keep, at least.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence that the share is kept.")] = 0.95,
+) -> None:
+    """Set the threshold with a guarantee on the true-positive rate; runs without torch."""
+    from training.calibrate import calibrate as calibrate_bundle
+
+    done = calibrate_bundle(bundle, data, tpr=tpr, confidence=confidence)
+    low, high = done.tpr_interval
+    announce(f"threshold {done.threshold:.6f}: rank {done.k} of {done.n} scores, from the lowest")
+    announce(f"true TPR at least {tpr:.1%} with {confidence:.0%} confidence; between {low:.2%} and {high:.2%}")

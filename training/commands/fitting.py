@@ -1,0 +1,168 @@
+"""`train` and `features`: from pictures to weights."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.commands import Bf16, Follow, Seed, Setting, Source, Weights, announce, app
+
+
+class RecipeName(StrEnum):
+    """How `train` fits."""
+
+    ONE_CYCLE = "one-cycle"
+    PAPER = "paper"
+
+
+class Augmentation(StrEnum):
+    """How pictures are varied by the one-cycle recipe."""
+
+    NONE = "none"
+    FLIP = "flip"
+    STANDARD = "standard"
+    STRONG = "strong"
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of class folders, of super-class folders, or a list file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run there is resumed.")],
+    recipe: Annotated[
+        RecipeName, typer.Option(help="One cycle with the numbers below, or the paper's fine-tuning.")
+    ] = RecipeName.ONE_CYCLE,
+    open_blocks: Annotated[
+        str, typer.Option(help="How many of the backbone's last blocks are fitted beside the heads: 0 to 4, or all.")
+    ] = "0",
+    online: Annotated[
+        bool, typer.Option(help="Run a frozen backbone anew at each step: exact under augmentation, and slow.")
+    ] = False,
+    backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
+    weights: Weights = None,
+    grouping: Annotated[
+        str | None,
+        typer.Option(help="taxonomy:NAME|FILE, folders, clusters:K or random:K; by default folders, else clusters."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the model's input, in pixels; by default that of --weights, or 32.")
+    ] = None,
+    features: Annotated[Path | None, typer.Option(help="Folder of the feature cache; by default OUT/features.")] = None,
+    views: Annotated[int, typer.Option(help="Views of each picture in the feature cache.", min=1)] = 2,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.", show_default="40", min=1)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures a step, over all processes.", show_default="128", min=1)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak of the one-cycle schedule.", show_default="0.12")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="L2 penalty.", show_default="0.0005")] = None,
+    augmentation: Annotated[
+        Augmentation | None,
+        typer.Option(help="standard shifts, mirrors and cuts out; strong also warps.", show_default="standard"),
+    ] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(help="Pictures a forward pass; a batch is accumulated from such parts.", min=1)
+    ] = None,
+    flat_weight: Annotated[float, typer.Option(help="Weight of the flat-softmax loss.", min=0)] = 1.0,
+    group_weight: Annotated[float, typer.Option(help="Weight of the group-softmax loss.", min=0)] = 1.0,
+    calibration: Annotated[float, typer.Option(help="Share of each class held out for `calibrate`.", min=0)] = 0.1,
+    validation: Annotated[float, typer.Option(help="Share of each class held out for choices.", min=0)] = 0.02,
+    follow: Follow = Source.CORRECTED,
+    setting: Setting = None,
+    bf16: Bf16 = False,
+    seed: Seed = 0,
+) -> None:
+    """Fit a model on a labelled folder and export its bundle to OUT/bundle."""
+    from training import options, reproduction
+    from training.distributed import process_group, rank
+    from training.export import export as export_bundle
+    from training.run import RunConfig
+    from training.train import train as train_network
+
+    settings = reproduction.settings(follow.value, setting or ())
+    blocks = options.open_blocks(open_blocks)
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "augmentation": augmentation and augmentation.value,
+    }
+    common = {
+        "flat_weight": flat_weight,
+        "group_weight": group_weight,
+        "micro_batch": micro_batch,
+        "bf16": bf16,
+        "seed": seed,
+    }
+    with process_group():
+        name, start = options.starting_point(blocks, backbone, weights)
+        side, load_side = options.sizes(size, recipe.value, data, start)
+        config = RunConfig(
+            data=data,
+            out=out,
+            backbone=name,
+            weights=start,
+            open_blocks=blocks,
+            online=online,
+            grouping=grouping,
+            size=side,
+            load_size=load_side,
+            features=features,
+            views=views,
+            calibration=calibration,
+            validation=validation,
+            recipe=options.recipe(recipe.value, data, settings, given, common),
+            settings=settings,
+        )
+        train_network(config)
+        if rank() == 0:
+            bundle = export_bundle(out, out / "bundle", name=out.resolve().name)
+            announce(f"wrote {bundle.path}; next: calibrate --bundle {bundle.path} --data {out / 'calibration.txt'}")
+
+
+@app.command()
+def features(
+    data: Annotated[Path, typer.Option(help="Folder of class folders, of super-class folders, or a list file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the cache; an interrupted one there is continued.")],
+    weights: Weights = None,
+    backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the model's input, in pixels; by default that of --weights, or 32.")
+    ] = None,
+    views: Annotated[int, typer.Option(help="Views: as served, mirrored, and augmented from the third on.", min=1)] = 2,
+    augmentation: Annotated[Augmentation, typer.Option(help="Of the third view on.")] = Augmentation.STANDARD,
+    bf16: Bf16 = False,
+    seed: Seed = 0,
+) -> None:
+    """Extract the features of a data set once, for `train --features OUT` and `ablate`."""
+    from training import options
+    from training.backbone import backbone as build
+    from training.data import read_data_set
+    from training.distributed import process_group, rank
+    from training.features import cached_features
+    from training.weights import read_backbone
+
+    with process_group():
+        name, start = options.starting_point(0, backbone, weights)
+        if start is None:
+            raise options.needs_weights(name)
+        extractor = build(name)
+        read_backbone(start, extractor)
+        found = cached_features(
+            out,
+            extractor,
+            read_data_set(data),
+            options.sizes(size, "one-cycle", data, start)[0],
+            augmentation=augmentation.value,
+            views=views,
+            seed=seed,
+            bf16=bf16,
+        )
+        if rank() == 0:
+            announce(
+                f"wrote {out}: {found.shape[0]} views of {found.shape[1]} pictures, {found.shape[2]} features each"
+            )
