@@ -54,6 +54,7 @@ class Sweep:
     grouping: str | None
     size: int
     out: Path
+    features: Path | None = None  # folder of feature caches that several studies may share; None is `out`/features
     values: tuple[int, ...] = ()
     epochs: int | None = None
     repeats: int = 1
@@ -133,7 +134,7 @@ def _material(sweep: Sweep, weights: Path) -> Material:
     name = backbone_name(weights)
     extractor = backbone(name)
     read_backbone(weights, extractor)
-    folder = sweep.out / "features" / weights_sha256(extractor)[:12]
+    folder = (sweep.features or sweep.out / "features") / weights_sha256(extractor)[:12]
     data, inside, outside = _read(sweep)
 
     def features(part: DataSet, called: str, views: int = 1) -> NDArray[np.float32]:
@@ -211,7 +212,9 @@ def _run_config(sweep: Sweep, run: Path, name: str, count: int | None, seed: int
 def _claim(sweep: Sweep) -> None:
     """Note what this folder is of, or make sure that it is of this sweep."""
     file = sweep.out / "study.json"
-    asked = {name: value for name, value in asdict(sweep).items() if name not in ("out", "values", "repeats")}
+    asked = {
+        name: value for name, value in asdict(sweep).items() if name not in ("out", "features", "values", "repeats")
+    }
     said = json.loads(json.dumps(asked, default=str))
     if file.is_file() and json.loads(file.read_text("utf-8")) != said:
         raise DataError(f"{sweep.out} holds another study; name another --out, or the same options to go on with it.")

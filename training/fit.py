@@ -91,7 +91,7 @@ def fit(
     first = _resume(run / CHECKPOINT_NAME, recipe, going)
     objective: nn.Module = Objective(network, recipe, on_features=on_features)
     if world_size() > 1:
-        objective = DistributedDataParallel(objective, broadcast_buffers=False)  # buffers are constants
+        objective = DistributedDataParallel(objective, forward_sync_buffers=False)  # buffers are constants
     started = saved = time.monotonic()
     total, since = torch.zeros((), device=device()), 0
     for step, batch in _shown(batches, first):

@@ -2,9 +2,10 @@
 
     python -m training.results DATA OUT
 
-DATA holds the folders `train` and `test` of CIFAR-100 and the OOD sets `cifar10`, `textures` and `omniglot`. What is in
-OUT already is not run again. The tables stand in RESULTS.md between `<!-- begin NAME -->` and `<!-- end NAME -->`, and
-only those lines are replaced; the pictures go to `training/results/`.
+DATA holds the folders `train` and `test` of CIFAR-100 and the OOD sets `cifar10`, `textures` and `omniglot`. Commands run
+as processes of one thread, as many at a time as there are cores; what is finished in OUT is not run again. Tables stand
+in RESULTS.md between `<!-- begin NAME -->` and `<!-- end NAME -->`, and only those lines are replaced; the
+pictures go to `training/results/`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from training.commands import fitting, judging
+from service.bundle import read_bundle
 from training.data import read_data_set
+from training.errors import TrainingError
 from training.options import SHIPPED_BUNDLE
 from training.progress import say
 from training.reproduction import LEDGER
@@ -29,88 +31,107 @@ from training.reproduction import LEDGER
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PICTURES = Path(__file__).with_name("results")
 OOD_SETS = ("cifar10", "textures", "omniglot")
-STUDIES = ("classes", "classes-fixed-total", "grouping", "groups", "backbones", "blocks")
-SMALLER_BACKBONES = {"R11-tiny": 15, "R26-s2": 6}  # epochs
+STUDIES = ("backbones", "classes", "classes-fixed-total", "grouping", "groups", "blocks")
+SMALLER_BACKBONES = {"R11-tiny": 15, "R26-s2": 4}  # epochs
 BLOCKS_SHARE = 5  # one picture of so many is fitted on in the study of opened blocks
-TAXONOMY = "taxonomy:cifar100"
+TAXONOMY = ("--grouping", "taxonomy:cifar100")
+
+Command = tuple[str, ...]
 
 
 def main(data: Path, out: Path) -> None:
     """Run what is missing and write the tables and pictures."""
     out.mkdir(parents=True, exist_ok=True)
-    _once(out, "evaluate", partial(_evaluate, data))
-    smaller = {name: out / "trained" / name for name in SMALLER_BACKBONES}
-    for name in smaller:
-        _once(out, f"trained/{name}", partial(_train, data, name))
-    weights = [str(SHIPPED_BUNDLE), *(str(run / "network.pt") for run in smaller.values())]
-    for study in STUDIES:
-        _once(out, study, partial(_ablate, study, data, weights))
+    _link_share(data / "train", out / "pictures")
+    commands = {"evaluate": _evaluate(data, out)} | {name: _train(data, out, name) for name in SMALLER_BACKBONES}
+    _run_all(commands, out)
+    # The first study fills the feature caches that the others share.
+    _run_all({STUDIES[0]: _ablate(STUDIES[0], data, out)}, out)
+    _run_all({study: _ablate(study, data, out) for study in STUDIES[1:]}, out)
+    write_up(out)
+
+
+def write_up(out: Path) -> None:
+    """Put the tables of a finished OUT into RESULTS.md and its pictures beside it."""
     PICTURES.mkdir(exist_ok=True)
     tables = {"ledger": _ledger(), "machine": _machine(out)}
     for name in ("evaluate", *STUDIES):
-        tables[name] = (out / name / "results.md").read_text("utf-8")
+        tables[name] = (out / name / "results.md").read_text("utf-8").replace("\n## ", "\n### ")
         for picture in (out / name).glob("*.png"):
             shutil.copyfile(picture, PICTURES / f"{name}-{picture.name}")
     text = RESULTS.read_text("utf-8")
     for name, table in tables.items():
-        text = _replace(text, name, table)
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        text = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{table.strip()}\n{end}", text, flags=re.DOTALL)  # noqa: B023
     RESULTS.write_text(text, "utf-8")
 
 
-def _once(out: Path, name: str, run: Callable[[Path], None]) -> None:
-    """Run into OUT/NAME unless that was finished, and note how long it took."""
+def _run_all(commands: dict[str, Command], out: Path) -> None:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(lambda name: _run(name, commands[name], out), commands):
+            pass
+
+
+def _run(name: str, command: Command, out: Path) -> None:
+    """Run a command unless it was finished, with its log in OUT/NAME.log, and note how long it took."""
     note = out / f"{name}.seconds"
     if note.exists():
         return
     say(f"results: {name}")
     start = time.monotonic()
-    run(out / name)
-    note.parent.mkdir(parents=True, exist_ok=True)
+    with (out / f"{name}.log").open("w") as log:
+        arguments = [sys.executable, "-m", "training", *command]
+        done = subprocess.run(arguments, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise TrainingError(f"{' '.join(arguments)} failed; read {log.name} and run this again.")
     note.write_text(json.dumps(round(time.monotonic() - start)), "utf-8")
 
 
-def _evaluate(data: Path, out: Path) -> None:
-    judging.evaluate(SHIPPED_BUNDLE, data / "test", _ood(data), out)
+def _evaluate(data: Path, out: Path) -> Command:
+    return ("evaluate", "--bundle", str(SHIPPED_BUNDLE), *_sets(data), "--out", str(out / "evaluate"))
 
 
-def _train(data: Path, backbone: str, out: Path) -> None:
-    fitting.train(
-        data / "train",
-        out,
-        open_blocks="all",
-        backbone=backbone,
-        grouping=TAXONOMY,
-        epochs=SMALLER_BACKBONES[backbone],
-        bf16=True,
+def _train(data: Path, out: Path, backbone: str) -> Command:
+    where = ("--data", str(data / "train"), "--out", str(out / "trained" / backbone))
+    size = str(read_bundle(SHIPPED_BUNDLE).manifest.input.height)
+    epochs = str(SMALLER_BACKBONES[backbone])
+    return (
+        "train",
+        *where,
+        "--open-blocks",
+        "all",
+        "--backbone",
+        backbone,
+        *TAXONOMY,
+        "--size",
+        size,
+        "--epochs",
+        epochs,
+        "--bf16",
     )
 
 
-def _ablate(study: str, data: Path, weights: list[str], out: Path) -> None:
-    fitted = data / "train"
-    if study == "blocks":
-        fitted = out.with_name("pictures")
-        _link_share(data / "train", fitted)
-    chosen = weights if study == "backbones" else weights[:1]
-    judging.ablate(study, fitted, data / "test", _ood(data), out, weights=chosen, grouping=TAXONOMY, bf16=True)
+def _ablate(study: str, data: Path, out: Path) -> Command:
+    fitted = out / "pictures" if study == "blocks" else data / "train"
+    weights = ["--weights", str(SHIPPED_BUNDLE)]
+    if study == "backbones":
+        for name in SMALLER_BACKBONES:
+            weights += ["--weights", str(out / "trained" / name / "network.pt")]
+    where = ("--data", str(fitted), *_sets(data), "--out", str(out / study), "--features", str(out / "features"))
+    return ("ablate", study, *where, *weights, *TAXONOMY, "--bf16")
+
+
+def _sets(data: Path) -> Command:
+    return ("--id", str(data / "test"), *(part for name in OOD_SETS for part in ("--ood", f"{name}={data / name}")))
 
 
 def _link_share(data: Path, folder: Path) -> None:
     """A data set of every BLOCKS_SHARE-th picture, as links."""
-    whole = read_data_set(data)
-    for path in whole.paths[::BLOCKS_SHARE]:
+    for path in read_data_set(data).paths[::BLOCKS_SHARE]:
         link = folder / path
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists():
             link.symlink_to((data / path).resolve())
-
-
-def _ood(data: Path) -> list[str]:
-    return [f"{name}={data / name}" for name in OOD_SETS]
-
-
-def _replace(text: str, name: str, table: str) -> str:
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{table.strip()}\n{end}", text, flags=re.DOTALL)
 
 
 def _ledger() -> str:
@@ -121,10 +142,11 @@ def _ledger() -> str:
 
 
 def _machine(out: Path) -> str:
-    seconds = {str(note.relative_to(out).with_suffix("")): note for note in sorted(out.rglob("*.seconds"))}
-    times = ", ".join(f"{name} {json.loads(note.read_text('utf-8')) / 60:.1f}" for name, note in seconds.items())
+    minutes = {note.stem: json.loads(note.read_text("utf-8")) / 60 for note in sorted(out.glob("*.seconds"))}
+    times = ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
     return (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, no GPU. Minutes: {times}."
+        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, Python {platform.python_version()}. "
+        f"Minutes, one thread each and as many at a time as there are cores: {times}."
     )
 
 

@@ -71,6 +71,9 @@ def ablate(
     size: Annotated[
         int | None, typer.Option(help="Side of the model's input, in pixels; by default that of --weights, or 32.")
     ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Folder of feature caches that studies may share; by default OUT/features.")
+    ] = None,
     values: Annotated[str, typer.Option(help="Numbers of classes, groups or blocks, comma-separated.")] = "",
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the pictures: 20 on features, 2 of the study of blocks.", min=1)
@@ -96,6 +99,7 @@ def ablate(
             grouping,
             options.sizes(size, "one-cycle", data, found[0])[0],
             out,
+            features,
             options.numbers(values),
             epochs,
             repeats,
