@@ -31,42 +31,42 @@ def write_report(study: Study, folder: Path) -> None:
     """Write results.json, results.md, results.csv and figure.png from the finished cells of a sweep."""
     cells = sorted(read_cells(folder / "cells"), key=lambda cell: _sort_key(study, cell))
     results = {_name(cell): cell for cell in cells}
-    header, rows = _table(cells)
+    sets = list(next(iter(cells[0]["results"].values())))
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    csv.writer(text, lineterminator="\n").writerows(_table(cells, [*sets, "average"]))
+    header, *rows = _table(cells, ["average"], intervals=True)
     lines = ["| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *rows]]
     _write(folder / "results.json", json.dumps(results, indent=1))
     _write(folder / "results.csv", text.getvalue())
-    _write(folder / "results.md", "\n".join(lines) + "\n")
+    _write(folder / "results.md", "\n".join(lines) + f"\n\nPercent, averages over {', '.join(sets)}, 95 % intervals.\n")
     _draw(study, cells, folder / "figure.png")
 
 
-def _table(cells: list[CellData]) -> tuple[list[str], list[list[str]]]:
-    """A row for each cell: what was varied, top-1, and AUROC and FPR95 in percent, the averages with intervals."""
-    sets = list(next(iter(cells[0]["results"].values())))
-    header = [*cells[0]["varied"], "top-1 group", "top-1 flat"]
+def _table(cells: list[CellData], sets: list[str], *, intervals: bool = False) -> list[list[str]]:
+    """A header, and a row for each cell: what was varied, top-1, and AUROC and FPR95 in percent."""
     detectors = list(cells[0]["results"])
-    header += [
-        f"{detector} {name} {metric}" for detector in detectors for name in sets for metric in ("AUROC", "FPR95")
-    ]
-    header += [f"{detector} average {metric}" for detector in detectors for metric in ("AUROC", "FPR95")]
-    rows = []
+    header = [*cells[0]["varied"], "top-1 group", "top-1 flat"]
+    header += [f"{detector} {name} {metric}" for detector in detectors for name in sets for metric in PRINTED]
+    rows = [header]
     for cell in cells:
         row = [*map(str, cell["varied"].values()), _percent(cell["top1"]["group"]), _percent(cell["top1"]["flat"])]
         for detector in detectors:
-            figures = [cell["results"][detector][name] for name in sets]
-            row += [_percent(figure[metric]) for figure in figures for metric in ("auroc", "fpr95")]
-        for detector in detectors:
-            average = cell["averages"][detector]
-            row += [_with_interval(average, metric) for metric in ("auroc", "fpr95")]
+            for name in sets:
+                figures = _figures(cell, detector, name)
+                row += [_cell(figures, metric, intervals) for metric in ("auroc", "fpr95")]
         rows.append(row)
-    return header, rows
+    return rows
+
+
+def _figures(cell: CellData, detector: str, name: str) -> dict[str, Any]:
+    figures: dict[str, Any] = cell["averages"][detector] if name == "average" else cell["results"][detector][name]
+    return figures
 
 
 def _draw(study: Study, cells: list[CellData], file: Path) -> None:
     """Columns are OOD sets and their average, rows AUROC and FPR95; top-1 stands in a column of its own."""
     sets = [*next(iter(cells[0]["results"].values())), "average"]
-    ticks = list(dict.fromkeys(str(cell["varied"][study.x]) for cell in cells))
+    ticks = list(dict.fromkeys(str(value) for value in sorted((cell["varied"][study.x] for cell in cells), key=_order)))
     figure, axes = plt.subplots(
         2, len(sets) + 1, figsize=(3.0 * (len(sets) + 1), 5.6), squeeze=False, layout="constrained"
     )
@@ -84,7 +84,8 @@ def _draw(study: Study, cells: list[CellData], file: Path) -> None:
     for axis in axes.flat:
         axis.set_xticks(range(len(ticks)), ticks, rotation=30 if max(map(len, ticks)) > 4 else 0)
         axis.grid(axis="y", linewidth=0.4)
-    figure.supxlabel(study.x)
+    for axis in axes[1]:
+        axis.set_xlabel(study.x)
     figure.suptitle(study.title)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
@@ -97,11 +98,10 @@ def _lines(study: Study, cells: list[CellData], metric: str, name: str) -> dict[
     lines: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         for detector in COMPARED:
-            figures = cell["averages"][detector] if name == "average" else cell["results"][detector][name]
             label = detector
             if study.series and detector == "mos":
                 label = f"mos, {cell['varied'][study.series]}"
-            lines[label][str(cell["varied"][study.x])].append(100 * figures[metric])
+            lines[label][str(cell["varied"][study.x])].append(100 * _figures(cell, detector, name)[metric])
     return lines
 
 
@@ -115,10 +115,14 @@ def _line(axis: Axes, ticks: list[str], points: dict[str, list[float]], label: s
     axis.errorbar(places, means, spread, label=label, color=colour, marker="o", markersize=4, capsize=2)
 
 
-def _sort_key(study: Study, cell: CellData) -> tuple[str, float, str]:
-    value = cell["varied"][study.x]
+def _sort_key(study: Study, cell: CellData) -> tuple[str, tuple[float, str], int]:
     series = str(cell["varied"][study.series]) if study.series else ""
-    return (series, float(value) if isinstance(value, int) else 0.0, str(value) + str(cell["varied"]["seed"]))
+    return series, _order(cell["varied"][study.x]), cell["varied"]["seed"]
+
+
+def _order(value: str | int) -> tuple[float, str]:
+    """Numbers by size, then words in the order that studies run them: they sort alike."""
+    return (float(value), "") if str(value).isdecimal() else (float("inf"), "")
 
 
 def _name(cell: CellData) -> str:
@@ -129,9 +133,9 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _with_interval(figures: dict[str, Any], metric: str) -> str:
+def _cell(figures: dict[str, Any], metric: str, interval: bool) -> str:
     low, high = figures[f"{metric}_interval"]
-    return f"{_percent(figures[metric])} ({100 * low:.1f} to {100 * high:.1f})"
+    return _percent(figures[metric]) + (f" ({100 * low:.1f} to {100 * high:.1f})" if interval else "")
 
 
 def _write(file: Path, text: str) -> None:

@@ -2,10 +2,10 @@
 
     python -m training.results DATA OUT
 
-DATA holds the folders `train` and `test` of CIFAR-100 and the OOD sets `cifar10`, `textures` and `omniglot`. Commands run
-as processes of one thread, as many at a time as there are cores; what is finished in OUT is not run again. Tables stand
-in RESULTS.md between `<!-- begin NAME -->` and `<!-- end NAME -->`, and only those lines are replaced; the
-pictures go to `training/results/`.
+DATA holds the folders `train` and `test` of CIFAR-100 and the OOD sets `cifar10`, `textures` and `omniglot`. Commands
+run as processes of one thread, as many at a time as there are cores; what is finished in OUT is not run again. Tables
+stand in RESULTS.md between `<!-- begin NAME -->` and `<!-- end NAME -->`; only those lines are replaced. Pictures
+go to `training/results/`.
 """
 
 from __future__ import annotations
@@ -61,9 +61,13 @@ def write_up(out: Path) -> None:
             shutil.copyfile(picture, PICTURES / f"{name}-{picture.name}")
     text = RESULTS.read_text("utf-8")
     for name, table in tables.items():
-        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        text = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{table.strip()}\n{end}", text, flags=re.DOTALL)  # noqa: B023
+        text = _put(text, name, table.strip())
     RESULTS.write_text(text, "utf-8")
+
+
+def _put(text: str, name: str, table: str) -> str:
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
 
 
 def _run_all(commands: dict[str, Command], out: Path) -> None:
