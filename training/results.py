@@ -32,7 +32,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 PICTURES = Path(__file__).with_name("results")
 OOD_SETS = ("cifar10", "textures", "omniglot")
 STUDIES = ("backbones", "classes", "classes-fixed-total", "grouping", "groups", "blocks")
-SMALLER_BACKBONES = {"R11-tiny": 15, "R26-s2": 4}  # epochs
+SMALLER_BACKBONES = {"R11-tiny": 6, "R26-s2": 3}  # epochs
 BLOCKS_SHARE = 5  # one picture of so many is fitted on in the study of opened blocks
 TAXONOMY = ("--grouping", "taxonomy:cifar100")
 
