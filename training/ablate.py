@@ -25,6 +25,7 @@ from training.cells import Cell, Material, run_cell, write_cell
 from training.data import DataSet, read_data_set, read_pictures
 from training.errors import DataError, SettingError
 from training.features import cached_features, extract, weights_sha256
+from training.files import write_text
 from training.groups import Grouping, from_tree
 from training.pictures import Pictures
 from training.progress import say
@@ -211,6 +212,9 @@ def _run_config(sweep: Sweep, run: Path, name: str, count: int | None, seed: int
 
 def _claim(sweep: Sweep) -> None:
     """Note what this folder is of, or make sure that it is of this sweep."""
+    labels = [_label(sweep, weights) for weights in sweep.weights]
+    if len(set(labels)) < len(labels):
+        raise SettingError("Two of --weights have one name; put each in a folder of its own name.")
     file = sweep.out / "study.json"
     asked = {
         name: value for name, value in asdict(sweep).items() if name not in ("out", "features", "values", "repeats")
@@ -218,10 +222,4 @@ def _claim(sweep: Sweep) -> None:
     said = json.loads(json.dumps(asked, default=str))
     if file.is_file() and json.loads(file.read_text("utf-8")) != said:
         raise DataError(f"{sweep.out} holds another study; name another --out, or the same options to go on with it.")
-    try:
-        sweep.out.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(file.name + ".partial")
-        temporary.write_text(json.dumps(said, indent=1), "utf-8")
-        temporary.replace(file)
-    except OSError as error:
-        raise DataError(f"{sweep.out} cannot be written ({error.strerror}); free space or name another.") from error
+    write_text(file, json.dumps(said, indent=1))

@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 
 from training.cells import read_cells
+from training.files import replacing, write_text
 from training.studies import Study
 
 matplotlib.use("Agg")
@@ -36,9 +37,11 @@ def write_report(study: Study, folder: Path) -> None:
     csv.writer(text, lineterminator="\n").writerows(_table(cells, [*sets, "average"]))
     header, *rows = _table(cells, ["average"], intervals=True)
     lines = ["| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *rows]]
-    _write(folder / "results.json", json.dumps(results, indent=1))
-    _write(folder / "results.csv", text.getvalue())
-    _write(folder / "results.md", "\n".join(lines) + f"\n\nPercent, averages over {', '.join(sets)}, 95 % intervals.\n")
+    write_text(folder / "results.json", json.dumps(results, indent=1))
+    write_text(folder / "results.csv", text.getvalue())
+    write_text(
+        folder / "results.md", "\n".join(lines) + f"\n\nPercent, averages over {', '.join(sets)}, 95 % intervals.\n"
+    )
     _draw(study, cells, folder / "figure.png")
 
 
@@ -89,7 +92,8 @@ def _draw(study: Study, cells: list[CellData], file: Path) -> None:
     figure.suptitle(study.title)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    figure.savefig(file, dpi=DOTS_PER_INCH)
+    with replacing(file) as draft:
+        figure.savefig(draft, dpi=DOTS_PER_INCH)
     plt.close(figure)
 
 
@@ -121,8 +125,8 @@ def _sort_key(study: Study, cell: CellData) -> tuple[str, tuple[float, str], int
 
 
 def _order(value: str | int) -> tuple[float, str]:
-    """Numbers by size, then words in the order that studies run them: they sort alike."""
-    return (float(value), "") if str(value).isdecimal() else (float("inf"), "")
+    """Numbers by size, then words by the alphabet."""
+    return (float(value), "") if str(value).isdecimal() else (float("inf"), str(value))
 
 
 def _name(cell: CellData) -> str:
@@ -136,9 +140,3 @@ def _percent(value: float) -> str:
 def _cell(figures: dict[str, Any], metric: str, interval: bool) -> str:
     low, high = figures[f"{metric}_interval"]
     return _percent(figures[metric]) + (f" ({100 * low:.1f} to {100 * high:.1f})" if interval else "")
-
-
-def _write(file: Path, text: str) -> None:
-    temporary = file.with_name(file.name + ".partial")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(file)

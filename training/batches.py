@@ -39,6 +39,7 @@ class Batches:
         self.recipe = recipe
         self.mixed = mixed and recipe.mixup_alpha > 0
         self.ahead = ahead  # whether the next batch is read while one is fitted
+        self.size = min(recipe.batch_size, len(labels))
         self.per_epoch = recipe.steps_per_epoch(len(labels))
         self.steps = recipe.steps(len(labels))
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))

@@ -113,7 +113,8 @@ def write_cell(
 
 def read_cells(folder: Path) -> list[dict[str, Any]]:
     """The content of every finished cell's `cell.json`."""
-    return [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*/cell.json"))]
+    files = sorted(file for file in folder.glob("*/cell.json") if not file.parent.name.endswith(".partial"))
+    return [json.loads(file.read_text("utf-8")) for file in files]
 
 
 def _scores(heads: Heads, rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

@@ -12,19 +12,16 @@ from typing import Any
 import torch
 
 from training.errors import CheckpointError
+from training.files import replacing
 
 
 def save(state: Mapping[str, Any], file: Path) -> None:
-    """Write a checkpoint whole or not at all."""
-    temporary = file.with_name(file.name + ".partial")
-    try:
-        torch.save(dict(state), temporary)
-        temporary.replace(file)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"The checkpoint {file} cannot be written ({error.strerror}); free space or name another folder."
-        ) from error
+    """Write a checkpoint whole or not at all. Raises DataError where there is no room."""
+    with replacing(file) as draft:
+        try:
+            torch.save(dict(state), draft)
+        except RuntimeError as error:  # how torch's writer tells of a full disk
+            raise OSError(f"torch says {str(error).splitlines()[0]}") from error
 
 
 def load(file: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from service.errors import InputError
 from service.preprocess import decode
 from training.errors import DataError
+from training.files import write_text
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
@@ -49,7 +50,7 @@ class DataSet:
         """What identifies the data: how many pictures, and a hash of their names, labels and sizes on disk."""
         digest = hashlib.sha256()
         for path, label in zip(self.paths, self.labels, strict=True):
-            digest.update(f"{path}\0{label}\0{(self.root / path).stat().st_size}\n".encode())
+            digest.update(f"{path}\0{label}\0{_size_bytes(self.root / path)}\n".encode())
         return {"n": len(self), "classes": len(self.classes), "sha256": digest.hexdigest()}
 
 
@@ -83,6 +84,29 @@ def read_pictures(path: Path) -> DataSet:
     return DataSet(path, ("unlabelled",), paths, np.zeros(len(paths), np.int64))
 
 
+def with_substitutes(data: DataSet, *, seed: int) -> DataSet:
+    """The data set as the authors' code sees it: in place of a picture that cannot be read another one, drawn by
+    chance, with its label (defect B5).
+
+    Raises DataError where no picture can be read.
+    """
+    readable = np.array([_is_readable(data.root / path) for path in data.paths])
+    if not readable.any():
+        raise DataError(f"No picture of {data.root} can be read; name another folder.")
+    rows = np.arange(len(data))
+    drawn = np.random.default_rng(seed).choice(rows[readable], int((~readable).sum()))
+    rows[~readable] = drawn
+    return data.select(rows)
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        read_pixels(file, height=1, width=1)
+    except DataError:
+        return False
+    return True
+
+
 def hold_out(data: DataSet, fractions: Sequence[float], *, seed: int) -> list[DataSet]:
     """Split into one part for each fraction, drawn by chance from every class, and the rest, which comes last.
 
@@ -106,9 +130,7 @@ def write_list(data: DataSet, file: Path) -> None:
     """Write the authors' flat list, `path label` a line, with absolute paths."""
     root = data.root.resolve()
     lines = (f"{root / path} {label}\n" for path, label in zip(data.paths, data.labels, strict=True))
-    temporary = file.with_name(file.name + ".partial")
-    temporary.write_text("".join(lines), "utf-8")
-    temporary.replace(file)
+    write_text(file, "".join(lines))
 
 
 def read_pixels(file: Path, *, height: int, width: int) -> NDArray[np.uint8]:
@@ -117,6 +139,13 @@ def read_pixels(file: Path, *, height: int, width: int) -> NDArray[np.uint8]:
         return decode(file.read_bytes(), height=height, width=width)
     except (OSError, InputError) as error:
         raise DataError(f"The picture {file} cannot be read ({error}) Replace it or remove it.") from error
+
+
+def _size_bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise DataError(f"The picture {file} cannot be read ({error.strerror}); restore it or remove it.") from error
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -150,10 +179,17 @@ def _from_folders(
     return DataSet(root, tuple(index), tuple(paths), np.array(labels, np.int64), superclasses)
 
 
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is no list file; name a folder, or a text file of `path label` lines.") from error
+
+
 def _read_list(file: Path, classes: Sequence[str] | None) -> DataSet:
     paths: list[str] = []
     numbers: list[tuple[int, ...]] = []
-    for line_number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    for line_number, line in enumerate(_lines(file), 1):
         head, *tail = line.rsplit(" ", 2)
         if len(tail) == 2 and not tail[0].isdecimal():  # a path with spaces, in the flat format
             head, tail = f"{head} {tail[0]}", tail[1:]

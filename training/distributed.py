@@ -20,7 +20,11 @@ def process_group() -> Iterator[None]:
     if "RANK" not in os.environ:
         yield
         return
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if device().type == "cuda":
+        torch.cuda.set_device(device())
+        distributed.init_process_group("nccl", device_id=device())
+    else:
+        distributed.init_process_group("gloo")
     try:
         yield
     finally:
@@ -37,11 +41,16 @@ def world_size() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def local_rank() -> int:
+    """This process's number on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def device() -> torch.device:
     """This process's GPU where there is one, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", local_rank())
 
 
 def wait_for_all() -> None:

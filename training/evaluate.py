@@ -25,7 +25,7 @@ from training.data import DataSet, read_data_set, read_pictures, read_pixels
 from training.detectors import DETECTORS, FitData, Head, Outputs, Statistics
 from training.errors import DataError, TrainingError
 from training.progress import say, track
-from training.reproduction import Settings
+from training.reproduction import Settings, restored
 from training.scoring import BATCH_SIZE, Session, score_pictures
 from training.statistics import FILE_NAME, read_detectors
 from training.times import Times, measure
@@ -202,6 +202,11 @@ def _passes(
             raise DataError("it needs gradients; install torch (extra `training`) or leave it out.")
         from training import rebuilt
 
+        if name == "odin" and settings.odin_epsilon == "corrected" and not _has_chosen_step(bundle, statistics):
+            raise DataError(
+                f"the bundle's {FILE_NAME} has no step chosen on held-out pictures; "
+                "export it with --setting odin_epsilon=corrected, or use --setting odin_epsilon=paper."
+            )
         network = rebuilt.rebuild(bundle, head)
         if name == "odin":
             return {"perturbed_logits": rebuilt.odin_pass(network, statistics.get("odin", {}), settings)}
@@ -210,18 +215,21 @@ def _passes(
         return {"mahalanobis": rebuilt.mahalanobis_pass(network, bundle, fit_on, id_data, settings)}
     if DETECTORS[name].fit is not None and not statistics.get(name):
         raise DataError(f"the bundle's {FILE_NAME} has no statistics for it; export the bundle again, or leave it out.")
-    if name == "kl_matching" and settings.kl_templates not in ("official", _exported(bundle).kl_templates):
-        raise DataError(
-            f"the bundle's templates are `{_exported(bundle).kl_templates}`; "
-            f"export it with --setting kl_templates={settings.kl_templates}."
-        )
+    wanted, exported = settings.kl_templates, _exported(bundle).kl_templates
+    # At export both others are of held-out pictures by true class; the authors' own are made from the ID test set.
+    if name == "kl_matching" and wanted != "official" and (wanted == "paper") != (exported == "paper"):
+        raise DataError(f"the bundle's templates are `{exported}`; export it with --setting kl_templates={wanted}.")
     return {}
 
 
 def _exported(bundle: Bundle) -> Settings:
     """The settings that the bundle's statistics were fitted with."""
     said = bundle.manifest.training.get("settings", {})
-    return Settings(**said) if isinstance(said, dict) else Settings()  # type: ignore[arg-type]
+    return restored({name: str(source) for name, source in said.items()}) if isinstance(said, dict) else Settings()
+
+
+def _has_chosen_step(bundle: Bundle, statistics: Mapping[str, Statistics]) -> bool:
+    return "epsilon" in statistics.get("odin", {}) and _exported(bundle).odin_epsilon == "corrected"
 
 
 def _with_official_templates(panel: Panel, values: Values, data: DataSet, settings: Settings) -> Panel:

@@ -29,10 +29,10 @@ from training.backbone import StdConv2d
 from training.baselines import add_statistics
 from training.canaries import canary_pictures
 from training.detectors import Head
-from training.errors import ExportError
+from training.errors import ExportError, SettingError
 from training.head import minimum_others_score
 from training.network import Network
-from training.reproduction import Settings, change
+from training.reproduction import Settings, change, restored
 from training.run import load_run
 from training.scoring import Session
 from training.statistics import detectors_file
@@ -48,6 +48,7 @@ OUTPUTS = (
     "features",
 )
 TOP_K = 5
+STATISTICS_SETTINGS = ("kl_templates", "odin_epsilon")
 OPSET = 20
 STORED_IN_HALF = (2, 4)  # dimensions of matrices and of kernels
 TOLERANCE = 1e-4
@@ -97,7 +98,7 @@ def export(
     Raises ExportError when ONNX Runtime does not compute what torch computes, DataError when the run's data is gone.
     """
     network, config = load_run(run)
-    config["settings"] = asdict(change(Settings(**config["settings"]), changes))
+    config["settings"] = asdict(_settings(config, changes))
     folded = fold(network)
     model = to_onnx(folded, config["size"])
     height = width = int(config["size"])
@@ -123,6 +124,14 @@ def export(
     canaries = _canaries(encoded, rows)
     bundle = write_bundle(out, manifest=manifest, model=model, canaries=canaries, detectors=detectors_file(head, {}))
     return add_statistics(bundle, folded, head, config) if statistics else bundle
+
+
+def _settings(config: dict[str, Any], changes: Iterable[str]) -> Settings:
+    """The run's settings, with those of the statistics changed: the others made the weights and stay."""
+    for one in changes:
+        if one.partition("=")[0] not in STATISTICS_SETTINGS:
+            raise SettingError(f"{one!r} is not of the statistics; change {' or '.join(STATISTICS_SETTINGS)} here.")
+    return change(restored(config["settings"]), changes)
 
 
 def fold(network: Network) -> Network:
@@ -256,6 +265,6 @@ def _canaries(encoded: dict[str, bytes], rows: dict[str, NDArray[Any]]) -> Seque
 
 def _provenance(config: dict[str, Any]) -> dict[str, Any]:
     """What made the weights, without the paths of the machine that did."""
-    kept = ("open_blocks", "online", "grouping", "size", "calibration", "validation", "recipe", "settings")
+    kept = ("open_blocks", "online", "views", "grouping", "size", "calibration", "validation", "recipe", "settings")
     weights = None if config["weights"] is None else Path(config["weights"]).name
     return {"data": config["data_fingerprint"], "weights": weights} | {key: config[key] for key in kept}

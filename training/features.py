@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from training.backbone import Backbone
 from training.data import DataSet
 from training.distributed import device, rank, wait_for_all, world_size
 from training.errors import DataError
+from training.files import write_text
 from training.network import normalise
 from training.pictures import Pictures
 from training.progress import track
@@ -66,7 +67,6 @@ def cached_features(
     views: int = 1,
     seed: int = 0,
     bf16: bool = False,
-    unreadable: str = "corrected",
 ) -> NDArray[np.float32]:
     """Memory-mapped features (V, N, D) of `data`, computed where `folder` does not hold them yet.
 
@@ -84,16 +84,16 @@ def cached_features(
     if rank() == 0:
         _open(folder, key)
     wait_for_all()
-    features = np.load(folder / VIEWS_NAME, mmap_mode="r+")
-    done = np.load(folder / DONE_NAME, mmap_mode="r+")
+    done = _map(folder / DONE_NAME, "r")
     mine = [spot for index, spot in enumerate(np.argwhere(done == 0)) if index % world_size() == rank()]
     # Every process counts what is left before any process ticks anything off.
     wait_for_all()
     if len(mine):
-        pictures = Pictures(data, side, unreadable=unreadable)  # type: ignore[arg-type]
+        pictures = Pictures(data, side)
         loaded = pictures if load_side in (None, side) or views <= 2 else Pictures(data, load_side or side)
         shown = _views(pictures, loaded, augmentation, views, seed=seed)
         backbone.to(device()).eval()
+        features, done = _map(folder / VIEWS_NAME, "r+"), _map(folder / DONE_NAME, "r+")
         for view, chunk in track(mine, len(mine), "extracting features"):
             rows = _rows(int(chunk) * CHUNK, len(data))
             features[view, rows] = _forward(backbone, shown[view](rows), bf16).numpy()
@@ -101,8 +101,7 @@ def cached_features(
             done[view, chunk] = 1
             done.flush()
     wait_for_all()
-    read_only: NDArray[np.float32] = np.load(folder / VIEWS_NAME, mmap_mode="r")
-    return read_only
+    return _map(folder / VIEWS_NAME, "r")
 
 
 def weights_sha256(backbone: Backbone) -> str:
@@ -114,11 +113,19 @@ def weights_sha256(backbone: Backbone) -> str:
     return digest.hexdigest()
 
 
+def _map(file: Path, mode: Literal["r", "r+"]) -> np.memmap[Any, Any]:
+    try:
+        mapped: np.memmap[Any, Any] = np.load(file, mmap_mode=mode)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{file} is damaged or missing; delete its folder and extract the features again.") from error
+    return mapped
+
+
 def _open(folder: Path, key: dict[str, Any]) -> None:
     """Make an empty cache, or make sure that the one there is of `key`."""
     file = folder / KEY_NAME
     if file.is_file():
-        if json.loads(file.read_text("utf-8")) != key:
+        if _read_key(file) != key:
             raise DataError(
                 f"The features in {folder} are of other data, weights or views; name another folder or delete it."
             )
@@ -128,14 +135,19 @@ def _open(folder: Path, key: dict[str, Any]) -> None:
         views, count, _ = key["shape"]
         _reserve(folder / VIEWS_NAME, np.float32, key["shape"])
         _reserve(folder / DONE_NAME, np.uint8, (views, -(-count // CHUNK)))
-        temporary = file.with_name(file.name + ".partial")
-        temporary.write_text(json.dumps(key, indent=1), "utf-8")
-        temporary.replace(file)
+        write_text(file, json.dumps(key, indent=1))
     except OSError as error:
         (folder / VIEWS_NAME).unlink(missing_ok=True)
         raise DataError(
             f"The features cannot be kept in {folder} ({error.strerror}); free space or name another folder."
         ) from error
+
+
+def _read_key(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError:
+        return None
 
 
 def _reserve(file: Path, dtype: type[np.generic], shape: Sequence[int]) -> None:

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from training import checkpoint
 from training.batches import Batch, Batches
 from training.distributed import device, rank, world_size
-from training.errors import CheckpointError
+from training.errors import CheckpointError, SettingError
 from training.network import Heads
 from training.progress import say, track
 from training.recipes import Recipe
@@ -31,6 +31,7 @@ Model = TypeVar("Model", bound=Heads)
 
 CHECKPOINT_NAME = "checkpoint.pt"
 CHECKPOINT_EVERY_SECONDS = 600.0
+SHORT_EPOCH_SECONDS = 0.5
 
 
 class Objective(nn.Module):
@@ -86,6 +87,10 @@ def fit(
     With `on_features` the batches hold (n, D) features of a frozen backbone, and the heads alone are fitted. `report`
     is a line on the network as it is, for the log.
     """
+    if batches.size < world_size():
+        raise SettingError(f"Batches of {batches.size} cannot be shared by {world_size()} processes; make them larger.")
+    if not (recipe.flat_weight or recipe.group_weight):
+        raise SettingError("Both losses have no weight; give --flat-weight or --group-weight.")
     network.to(device()).close_unused(flat=recipe.flat_weight > 0, group=recipe.group_weight > 0)
     going = _start(network, recipe)
     first = _resume(run / CHECKPOINT_NAME, recipe, going)
@@ -101,10 +106,13 @@ def fit(
         if going.averaged is not None:
             going.averaged.update_parameters(network)
         ended = (step + 1) % batches.per_epoch == 0 or step + 1 == batches.steps
-        if rank() == 0 and (ended or time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS):
+        done = step + 1 == batches.steps
+        # Epochs of a step or two are not worth a file each.
+        due = SHORT_EPOCH_SECONDS if ended else CHECKPOINT_EVERY_SECONDS
+        if rank() == 0 and (done or time.monotonic() - saved >= due):
             checkpoint.save({"step": step + 1, "recipe": asdict(recipe), **going.state()}, run / CHECKPOINT_NAME)
             saved = time.monotonic()
-        if rank() == 0 and ended:
+        if rank() == 0 and ended and (done or time.monotonic() - started >= SHORT_EPOCH_SECONDS):
             _say_epoch(step, batches, float(total) / since, time.monotonic() - started, going.kept, report)
             started, total, since = time.monotonic(), torch.zeros((), device=device()), 0
     return going.kept.cpu()

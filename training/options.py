@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,15 @@ from PIL import Image
 from service.bundle import read_bundle
 from training import hyperrule, recipes
 from training.data import DataSet, read_data_set
-from training.distributed import rank, wait_for_all
+from training.distributed import local_rank, wait_for_all
 from training.errors import DataError, SettingError, UnknownBackbone
 from training.recipes import Recipe
-from training.reproduction import Settings
+from training.run import CONFIG_NAME, RunConfig, split
 from training.weights import backbone_name, find_weights
 
 SHIPPED_BUNDLE = Path(__file__).parent.parent / "service" / "default_bundle"
 SMALL_SIDE = 32
+PAPER_SETTINGS = ("mixup", "flip", "schedule", "accumulation")
 
 
 def open_blocks(text: str) -> int | None:
@@ -39,39 +43,47 @@ def numbers(text: str) -> tuple[int, ...]:
 def starting_point(blocks: int | None, backbone: str | None, weights: str | None) -> tuple[str, Path | None]:
     """The backbone's name and the weights to start from; a frozen backbone needs some, the shipped ones by default.
 
-    `weights` is a path or the name of published weights, which one process downloads for all.
-    Raises UnknownBackbone where the name is neither given nor told by the weights.
+    `weights` is a path or the name of published weights, which one process of a machine downloads for all.
+    Raises UnknownBackbone where the name is neither given nor told by the weights, SettingError for a frozen backbone
+    without weights.
     """
     if weights is None and blocks == 0 and backbone is None:
         weights = str(SHIPPED_BUNDLE)
     if weights is None:
         if backbone is None:
             raise UnknownBackbone("The backbone's name is not known; give --backbone or --weights.")
+        if blocks == 0:
+            raise SettingError(f"{backbone} would stay as it is, at random; name its --weights, or --open-blocks all.")
         return backbone, None
-    if rank() == 0:
+    if local_rank() == 0:
         find_weights(weights)
     wait_for_all()
     source = find_weights(weights)
     return backbone or backbone_name(source), source
 
 
-def needs_weights(backbone: str) -> SettingError:
-    """What to say where a backbone must be trained already and no weights are named."""
-    return SettingError(f"{backbone} has no weights; name them as --weights.")
+def one_cycle(given: dict[str, Any], common: dict[str, Any], changes: Iterable[str]) -> Recipe:
+    """The one-cycle recipe; `given` are its options, None where they were not typed.
 
-
-def recipe(name: str, data: Path, settings: Settings, given: dict[str, Any], common: dict[str, Any]) -> Recipe:
-    """A recipe by name. `given` are the options of the one-cycle recipe alone, None where they were not typed.
-
-    Raises SettingError for one of them beside the paper's recipe, whose numbers are the paper's.
+    Raises SettingError for a setting that only the paper's recipe follows.
     """
-    typed = {option: value for option, value in given.items() if value is not None}
-    if name == "one-cycle":
-        return recipes.one_cycle(**typed, **common)
+    for change in changes:
+        if change.partition("=")[0] in PAPER_SETTINGS:
+            raise SettingError(f"--setting {change} belongs to --recipe paper; add that, or leave it out.")
+    return recipes.one_cycle(**{option: value for option, value in given.items() if value is not None}, **common)
+
+
+def paper(given: dict[str, Any], common: dict[str, Any], config: RunConfig) -> Recipe:
+    """The paper's recipe for the pictures that a run fits on, and without mixup where it fits on cached features.
+
+    Raises SettingError for an option of the one-cycle recipe: the paper's numbers are fixed.
+    """
+    typed = next((option.replace("_", "-") for option, value in given.items() if value is not None), None)
     if typed:
-        option = next(iter(typed)).replace("_", "-")
-        raise SettingError(f"--{option} belongs to --recipe one-cycle; leave it out, or leave out --recipe paper.")
-    return recipes.paper(len(read_data_set(data)), settings, **common)
+        raise SettingError(f"--{typed} belongs to --recipe one-cycle; leave it out, or leave out --recipe paper.")
+    _, (_, _, fitted) = split(config)
+    recipe = recipes.paper(len(fitted), config.settings, **common)
+    return replace(recipe, mixup_alpha=0.0) if config.open_blocks == 0 and not config.online else recipe
 
 
 def sizes(size: int | None, name: str, data: Path, weights: Path | None) -> tuple[int, int]:
@@ -80,14 +92,22 @@ def sizes(size: int | None, name: str, data: Path, weights: Path | None) -> tupl
     The same for the one-cycle recipe, which does not crop. Without `size` they are a starting bundle's, or
     BiT-HyperRule's for the data's first picture, or 32.
     """
-    if size is None and weights is not None and weights.is_dir():
-        size = read_bundle(weights).manifest.input.height
+    if size is None and weights is not None:
+        size = _trained_size(weights)
     if name == "one-cycle":
         return size or SMALL_SIDE, size or SMALL_SIDE
     if size is not None:
         return size, hyperrule.side_before_crop(size)
     loaded, cropped = hyperrule.resolution(*_first_picture(read_data_set(data)))
     return cropped, loaded
+
+
+def _trained_size(weights: Path) -> int | None:
+    """The side that a bundle or a run was made for; None for weights that do not say."""
+    if weights.is_dir():
+        return read_bundle(weights).manifest.input.height
+    run = weights.with_name(CONFIG_NAME)
+    return int(json.loads(run.read_text("utf-8"))["size"]) if run.is_file() else None
 
 
 def _first_picture(data: DataSet) -> tuple[int, int]:

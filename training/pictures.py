@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data import DataSet, read_pixels
-from training.errors import DataError
 from training.progress import track
-from training.reproduction import Source
 
 MEMORY_BYTES = 4 << 30
 CHUNK = 1024  # pictures
@@ -21,15 +19,11 @@ class Pictures:
     """N squares of `side` pixels, through the service's preprocessing.
 
     Raises DataError that names the first picture that cannot be read, at once where all are held in memory.
-    `unreadable="official"` shows another picture in its place instead, as the authors' code does (defect B5).
     """
 
-    def __init__(
-        self, data: DataSet, side: int, *, unreadable: Source = "corrected", memory_bytes: int = MEMORY_BYTES
-    ) -> None:
+    def __init__(self, data: DataSet, side: int, *, memory_bytes: int = MEMORY_BYTES) -> None:
         self.data = data
         self.side = side
-        self.unreadable = unreadable
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
         self._held: NDArray[np.uint8] | None = None
         if len(data) * side * side * 3 <= memory_bytes:
@@ -59,10 +53,4 @@ class Pictures:
         return pixels
 
     def _read(self, row: int) -> NDArray[np.uint8]:
-        try:
-            return read_pixels(self.data.root / self.data.paths[row], height=self.side, width=self.side)
-        except DataError:
-            if self.unreadable != "official":
-                raise
-            other = int(np.random.default_rng(row).integers(len(self)))
-            return read_pixels(self.data.root / self.data.paths[other], height=self.side, width=self.side)
+        return read_pixels(self.data.root / self.data.paths[row], height=self.side, width=self.side)

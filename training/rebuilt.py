@@ -25,6 +25,7 @@ from training.reproduction import Settings
 from training.weights import read_backbone
 
 Pass = Callable[[NDArray[np.uint8]], NDArray[Any]]
+MOST_PICTURES = 20_000
 HELD_OUT = 1000  # pictures for the regression of the layered Mahalanobis, as in the authors' code
 
 
@@ -40,8 +41,9 @@ def rebuild(bundle: Bundle, head: Head) -> Network:
 
 def odin_pass(network: Network, statistics: Statistics, settings: Settings) -> Pass:
     """ODIN's second pass, pictures -> flat logits (N, C), with the step that `settings.odin_epsilon` asks for."""
-    epsilon = float(statistics.get("epsilon", PUBLISHED_EPSILON))
-    if settings.odin_epsilon != "corrected":
+    if settings.odin_epsilon == "corrected":
+        epsilon = float(statistics["epsilon"])
+    else:
         epsilon = 0.0 if settings.odin_epsilon == "official" else PUBLISHED_EPSILON
     return lambda pixels: perturbed_logits(network, pixels, epsilon=epsilon)
 
@@ -57,6 +59,7 @@ def mahalanobis_pass(network: Network, bundle: Bundle, fit_on: Path, test: DataS
         held_out, train = _some(test, HELD_OUT), data
     else:
         held_out, train = hold_out(data, (min(0.2, HELD_OUT / len(data)),), seed=0)
+    train = _some(train, MOST_PICTURES)
     side = bundle.manifest.input.height
     fitted = layered.fit(
         network, _pixels(train, side), train.labels, _pixels(held_out, side), held_out.labels, settings

@@ -7,7 +7,7 @@ the default everywhere. Numbers D and B are those of the ledger in `training/RES
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
@@ -28,7 +28,6 @@ class Settings:
     fpr95: Source = "corrected"
     mahalanobis: Source = "corrected"
     kl_templates: Source = "corrected"
-    label_order: Source = "corrected"
     schedule: Source = "corrected"
     random_groups: Source = "corrected"
     accumulation: Source = "corrected"
@@ -72,11 +71,13 @@ LEDGER: tuple[Difference, ...] = (
         "the ID test pictures by true class",
         "held-out pictures by true class",
     ),
-    Difference("D10", "label_order", "silent: sorted ids", "the development kit's order", "sorted ids"),
+    # Not a setting of commands: it is an argument of `training.weights.read_weights`, which alone meets such labels.
+    Difference("D10", None, "silent: sorted ids", "the development kit's order", "sorted ids, permuted when read"),
     Difference("D11", "schedule", "20,000 steps", "by the number of pictures", "by the number of pictures"),
     Difference(
         "§3.3", "random_groups", "each class drawn alone (§3.3)", "not published", "groups of equal size (§4.3.3)"
     ),
+    Difference("-", None, "silent", "an epoch's last, shorter batch is kept", "left out"),
     Difference("B1", "accumulation", "one step a batch", "never steps once a batch is split", "one step a batch"),
     Difference("B2", "adversarial_clamp", "the pictures' range", "[0, 1] though pictures live in [-1, 1]", "[-1, 1]"),
     Difference("B3", None, "-", "a regression rebuilt on 4 columns and fed 5: fails today", "fitted on 5"),
@@ -92,6 +93,11 @@ def settings(follow: Source = "corrected", changes: Iterable[str] = ()) -> Setti
     Raises SettingError for a name or source that does not exist.
     """
     return change(Settings(**dict.fromkeys(NAMES, follow)), changes)
+
+
+def restored(saved: Mapping[str, str]) -> Settings:
+    """Settings as a run or a bundle keeps them; what is no longer a setting is left out."""
+    return change(Settings(), [f"{name}={source}" for name, source in saved.items() if name in NAMES])
 
 
 def change(chosen: Settings, changes: Iterable[str]) -> Settings:

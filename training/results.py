@@ -24,6 +24,7 @@ from pathlib import Path
 from service.bundle import read_bundle
 from training.data import read_data_set
 from training.errors import TrainingError
+from training.files import write_text
 from training.options import SHIPPED_BUNDLE
 from training.progress import say
 from training.reproduction import LEDGER
@@ -62,11 +63,13 @@ def write_up(out: Path) -> None:
     text = RESULTS.read_text("utf-8")
     for name, table in tables.items():
         text = _put(text, name, table.strip())
-    RESULTS.write_text(text, "utf-8")
+    write_text(RESULTS, text)
 
 
 def _put(text: str, name: str, table: str) -> str:
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    if begin not in text or end not in text:
+        raise TrainingError(f"{RESULTS} has no place for {name}; write {begin} and {end} where its table belongs.")
     return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
 
 
@@ -149,7 +152,7 @@ def _machine(out: Path) -> str:
     minutes = {note.stem: json.loads(note.read_text("utf-8")) / 60 for note in sorted(out.glob("*.seconds"))}
     times = ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
     return (
-        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, Python {platform.python_version()}. "
+        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}. "
         f"Minutes, one thread each and as many at a time as there are cores: {times}."
     )
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from training import checkpoint
-from training.data import DataSet, write_list
+from training.data import DataSet, hold_out, read_data_set, with_substitutes, write_list
 from training.errors import CheckpointError
+from training.files import write_text
 from training.groups import Grouping
 from training.network import Network
 from training.recipes import Recipe
@@ -56,17 +57,31 @@ class RunConfig:
 
 
 def open_run(config: RunConfig, grouping: Grouping, fitted: DataSet, calibration: DataSet, validation: DataSet) -> None:
-    """Write what is known before fitting: the settings and the held-out lists."""
-    write_list(calibration, config.out / CALIBRATION_NAME)
-    write_list(validation, config.out / VALIDATION_NAME)
+    """Write what is known before fitting: the settings and the held-out lists.
+
+    Raises CheckpointError, with nothing changed, where the folder is of a run with other settings, data or groups.
+    """
     groups = [
         {"name": name, "classes": list(members)} for name, members in zip(grouping.names, grouping.members, strict=True)
     ]
     known = {"classes": list(fitted.classes), "groups": groups, "data_fingerprint": fitted.fingerprint()}
+    content = json.loads(json.dumps(config.as_json() | known))
     file = config.out / CONFIG_NAME
-    temporary = file.with_name(file.name + ".partial")
-    temporary.write_text(json.dumps(config.as_json() | known, indent=1), "utf-8")
-    temporary.replace(file)
+    if file.exists() and (other := _difference(_read_config(config.out), content)):
+        raise CheckpointError(
+            f"{config.out} is of a run with another {other}; name another --out, or the same settings to resume."
+        )
+    write_list(calibration, config.out / CALIBRATION_NAME)
+    write_list(validation, config.out / VALIDATION_NAME)
+    write_text(file, json.dumps(content, indent=1))
+
+
+def split(config: RunConfig) -> tuple[DataSet, list[DataSet]]:
+    """The whole data of a run, and its pictures for calibration, for validation and to fit on."""
+    data = read_data_set(config.data)
+    if config.settings.unreadable == "official":
+        data = with_substitutes(data, seed=config.recipe.seed)
+    return data, hold_out(data, (config.calibration, config.validation), seed=config.recipe.seed)
 
 
 def close_run(config: RunConfig, network: Network) -> None:
@@ -76,11 +91,22 @@ def close_run(config: RunConfig, network: Network) -> None:
 
 def load_run(folder: Path) -> tuple[Network, dict[str, Any]]:
     """The network and the settings of a finished run; CheckpointError where it is not one."""
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG_NAME).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} has no readable {CONFIG_NAME}; name the folder of a finished run.") from error
+    config = _read_config(folder)
     names = tuple(group["name"] for group in config["groups"])
     network = Network(config["backbone"], Grouping(names, tuple(tuple(group["classes"]) for group in config["groups"])))
     network.load_state_dict(checkpoint.load(folder / NETWORK_NAME)["network"])
     return network.eval(), config
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG_NAME).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} has no readable {CONFIG_NAME}; name the folder of a finished run.") from error
+    return config
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """The first setting that differs; where a run and its caches lie does not matter."""
+    free = ("out", "features")
+    return next((name for name in other if name not in free and one.get(name) != other[name]), None)

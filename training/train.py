@@ -12,7 +12,7 @@ from torch import Tensor
 from training import groups
 from training.backbone import backbone
 from training.batches import feature_batches, picture_batches
-from training.data import DataSet, hold_out, read_data_set
+from training.data import DataSet
 from training.distributed import rank
 from training.errors import GroupingError, SettingError
 from training.features import cached_features, extract
@@ -21,16 +21,14 @@ from training.groups import Grouping
 from training.network import Network
 from training.pictures import Pictures
 from training.progress import say
-from training.run import RunConfig, close_run, open_run
+from training.run import RunConfig, close_run, open_run, split
 from training.strategies import grouping_of
 from training.weights import read_backbone
 
 
 def train(config: RunConfig) -> None:
     """Fit a network as `config` says into the folder `config.out`, resuming an interrupted run there."""
-    data = read_data_set(config.data)
-    calibration, validation, fitted = hold_out(data, (config.calibration, config.validation), seed=config.recipe.seed)
-    config.out.mkdir(parents=True, exist_ok=True)
+    data, (calibration, validation, fitted) = split(config)
 
     torch.manual_seed(config.recipe.seed)
     grouping = _grouping(config, data, fitted)
@@ -61,9 +59,7 @@ def _open_blocks(config: RunConfig, network: Network) -> None:
 
 def _fit_network(config: RunConfig, network: Network, fitted: DataSet, validation: DataSet) -> Network:
     """On pictures: exact, whatever the recipe does to them."""
-    unreadable = config.settings.unreadable
-    pictures = Pictures(fitted, config.load_size, unreadable=unreadable)
-    held_out = Pictures(validation, config.size, unreadable=unreadable)
+    pictures, held_out = Pictures(fitted, config.load_size), Pictures(validation, config.size)
 
     def report(network: Network) -> str:
         return _accuracy(extract(network.backbone, held_out, bf16=config.recipe.bf16), validation.labels, network)
@@ -73,6 +69,8 @@ def _fit_network(config: RunConfig, network: Network, fitted: DataSet, validatio
 
 def _fit_heads(config: RunConfig, network: Network, data: DataSet, fitted: DataSet, validation: DataSet) -> Network:
     """On cached features: the backbone runs once over each view of a picture instead of once an epoch."""
+    if rank() == 0 and config.views > 1:
+        say(f"approximate: {config.views} views stand for the augmentation and pictures are not mixed; see --online")
     features = _features(config, network, data)
     seen = torch.from_numpy(features[0, data.rows_of(validation)])
     report = partial(_accuracy, seen, validation.labels)
@@ -91,7 +89,6 @@ def _features(config: RunConfig, network: Network, data: DataSet) -> NDArray[np.
         views=config.views,
         seed=config.recipe.seed,
         bf16=config.recipe.bf16,
-        unreadable=config.settings.unreadable,
     )
 
 
@@ -118,7 +115,7 @@ def _grouping(config: RunConfig, data: DataSet, fitted: DataSet) -> Grouping:
             raise GroupingError("Clusters need features of a trained backbone; name --weights or another --grouping.")
         extractor = backbone(config.backbone)
         read_backbone(config.weights, extractor)
-        pictures = Pictures(fitted, config.size, unreadable=config.settings.unreadable)
+        pictures = Pictures(fitted, config.size)
         features = extract(extractor, pictures, bf16=config.recipe.bf16).numpy()
         return np.stack([features[fitted.labels == label].mean(axis=0) for label in range(len(data.classes))])
 

@@ -58,6 +58,7 @@ def run_fit(run: Path, interrupt_after: int | None = None, recipe: Recipe = RECI
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "save", save_then_stop)
         patch.setattr(module, "CHECKPOINT_EVERY_SECONDS", 0.0)
+        patch.setattr(module, "SHORT_EPOCH_SECONDS", 0.0)
         return fit(network(), pictures(recipe), recipe, run, lambda _: "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -66,7 +67,9 @@ def train(
     micro_batch: Annotated[
         int | None, typer.Option(help="Pictures a forward pass; a batch is accumulated from such parts.", min=1)
     ] = None,
-    flat_weight: Annotated[float, typer.Option(help="Weight of the flat-softmax loss.", min=0)] = 1.0,
+    flat_weight: Annotated[
+        float, typer.Option(help="Weight of the flat-softmax loss; the paper fits its heads apart.", min=0)
+    ] = 1.0,
     group_weight: Annotated[float, typer.Option(help="Weight of the group-softmax loss.", min=0)] = 1.0,
     calibration: Annotated[float, typer.Option(help="Share of each class held out for `calibrate`.", min=0)] = 0.1,
     validation: Annotated[float, typer.Option(help="Share of each class held out for choices.", min=0)] = 0.02,
@@ -101,8 +104,10 @@ def train(
     with process_group():
         name, start = options.starting_point(blocks, backbone, weights)
         side, load_side = options.sizes(size, recipe.value, data, start)
+        one_cycle = recipe is RecipeName.ONE_CYCLE
+        fitting = options.one_cycle(given if one_cycle else {}, common, (setting or ()) if one_cycle else ())
         config = RunConfig(
-            data=data,
+            data=data.resolve(),
             out=out,
             backbone=name,
             weights=start,
@@ -115,13 +120,18 @@ def train(
             views=views,
             calibration=calibration,
             validation=validation,
-            recipe=options.recipe(recipe.value, data, settings, given, common),
+            recipe=fitting,
             settings=settings,
         )
+        if not one_cycle:
+            config = replace(config, recipe=options.paper(given, common, config))
+        # A picture that nothing is done to has one view.
+        config = replace(config, views=1) if config.recipe.augmentation == "none" else config
         train_network(config)
-        if rank() == 0:
-            bundle = export_bundle(out, out / "bundle", name=out.resolve().name)
-            announce(f"wrote {bundle.path}; next: calibrate --bundle {bundle.path} --data {out / 'calibration.txt'}")
+        first = rank() == 0
+    if first:
+        bundle = export_bundle(out, out / "bundle", name=out.resolve().name)
+        announce(f"wrote {bundle.path}; next: calibrate --bundle {bundle.path} --data {out / 'calibration.txt'}")
 
 
 @app.command()
@@ -148,10 +158,8 @@ def features(
 
     with process_group():
         name, start = options.starting_point(0, backbone, weights)
-        if start is None:
-            raise options.needs_weights(name)
         extractor = build(name)
-        read_backbone(start, extractor)
+        read_backbone(start or options.SHIPPED_BUNDLE, extractor)
         found = cached_features(
             out,
             extractor,

@@ -1,0 +1,87 @@
+"""The folder of a run: one run's, whole, and never another's."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training import __main__ as cli
+
+COMMON = ["--open-blocks", "all", "--backbone", "R11-tiny", "--epochs", "1", "--size", "16"]
+
+
+def run(*command: object) -> int:
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(part) for part in command])
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture
+def out(demo_data: dict[str, Path], tmp_path: Path) -> Path:
+    """A finished run."""
+    assert run("train", "--data", demo_data["train"], "--out", tmp_path / "run", *COMMON) == 0
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--grouping", "random:3"], "grouping"),
+        (["--size", "24"], "size"),
+        (["--calibration", "0.2"], "calibration"),
+        (["--learning-rate", "0.01"], "recipe"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another(
+    out: Path, demo_data: dict[str, Path], more: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sentence names what differs, and the finished run's files stay."""
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    assert run("train", "--data", demo_data["train"], "--out", out, *COMMON, *more) == 1
+    assert f"another {named}" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
+
+
+def test_the_same_command_again_ends_at_once_with_the_same_weights(out: Path, demo_data: dict[str, Path]) -> None:
+    """Resuming a finished run changes nothing."""
+    before = json.loads((out / "bundle" / "bundle.json").read_text())["model_sha256"]
+    assert run("train", "--data", demo_data["train"], "--out", out, *COMMON) == 0
+    assert json.loads((out / "bundle" / "bundle.json").read_text())["model_sha256"] == before
+
+
+def test_pictures_that_changed_after_fitting_stop_the_export(
+    out: Path, demo_data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which of them were held out is not known then; without statistics the bundle is still written."""
+    config = json.loads((out / "config.json").read_text())
+    config["data_fingerprint"]["sha256"] = "0" * 64
+    (out / "config.json").write_text(json.dumps(config))
+    assert run("export", "--run", out, "--out", tmp_path / "b", "--name", "n") == 1
+    assert "--no-statistics" in capsys.readouterr().err
+    assert run("export", "--run", out, "--out", tmp_path / "b", "--name", "n", "--no-statistics") == 0
+
+
+@pytest.mark.e2e
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_written_file(
+    demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """Files may grow to 100 kB only, as on a disk that is full."""
+    command = [sys.executable, "-m", "training", "train", "--data", str(demo_data["train"])]
+    limited = subprocess.run(
+        [*command, "--out", str(tmp_path / "run"), *COMMON],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert limited.returncode == 1
+    assert "free space" in limited.stderr
+    assert "Traceback" not in limited.stderr
+    assert not list((tmp_path / "run").glob("*.partial*"))
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
