@@ -19,6 +19,8 @@ $(VENV)/.base: pyproject.toml
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) install torch==2.13.0
 	$(PIP) install --editable '.[training,dev]'
+	# Independent detectors to compare with; alone, since what it asks for would bring another torch.
+	$(PIP) install --no-deps pytorch-ood==0.4.0
 	@touch $@
 
 serve: $(VENV)/.base ## Serve the shipped model on http://127.0.0.1:8000

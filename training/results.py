@@ -95,7 +95,7 @@ def _run(name: str, command: Command, out: Path) -> None:
 
 
 def _evaluate(data: Path, out: Path) -> Command:
-    return ("evaluate", "--bundle", str(SHIPPED_BUNDLE), *_sets(data), "--out", str(out / "evaluate"))
+    return ("evaluate", "--bundle", str(SHIPPED_BUNDLE), *_sets(data), "--out", str(out / "evaluate"), "--record")
 
 
 def _train(data: Path, out: Path, backbone: str) -> Command:

@@ -153,7 +153,7 @@ def test_the_authors_accumulation_never_steps() -> None:
     assert not torch.equal(split["backbone.norm.weight"], unsplit["backbone.norm.weight"])
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 def train_command(data: Path, out: Path, *more: str) -> list[str]:
@@ -180,9 +180,11 @@ def test_a_lost_worker_is_replaced_and_the_run_goes_on_from_its_checkpoint(
 ) -> None:
     """One of two processes is killed after a checkpoint; torchrun starts both again and the run finishes."""
     out = tmp_path / "run"
-    command = [*TORCHRUN, "--max-restarts", "1", *train_command(demo_data["train"], out, "--epochs", "6")]
+    command = [*TORCHRUN, "--max-restarts", "1", *train_command(demo_data["train"], out, "--epochs", "40")]
     with (tmp_path / "log").open("w") as log:
-        going = subprocess.Popen(command, stderr=log, stdout=log)
+        # Without it workers that are started again may find addresses of dead ones (pytorch/pytorch#135712).
+        fresh_store = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        going = subprocess.Popen(command, stderr=log, stdout=log, env=fresh_store)
         try:
             while not (out / CHECKPOINT_NAME).exists() and going.poll() is None:
                 time.sleep(0.02)
