@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.augment import AUGMENTATIONS, GREY, standard, strong
+from training.augment import AUGMENTATIONS, GREY, crop, standard, strong
 
 
 def generator() -> torch.Generator:
@@ -49,3 +49,23 @@ def test_strong_augmentation_leaves_a_quarter_of_the_pictures_to_the_standard_on
     out = strong(images, generator())
     kept = ((out == images) | (out == GREY)).all(dim=3).all(dim=2).all(dim=1)
     assert 150 < kept.sum() < 250
+
+
+def test_a_crop_is_a_window_of_the_picture() -> None:
+    """D5: contiguous rows and columns, drawn anywhere inside; a picture of the right size is left alone."""
+    numbered = torch.arange(36, dtype=torch.uint8).view(1, 6, 6, 1).expand(200, 6, 6, 3).contiguous()
+    out = crop(numbered, 4, generator())[..., 0].int()
+    assert out.shape == (200, 4, 4)
+    assert ((out[:, :, 1:] - out[:, :, :-1]) == 1).all()
+    assert ((out[:, 1:] - out[:, :-1]) == 6).all()
+    assert set(out[:, 0, 0].tolist()) == {row * 6 + column for row in range(3) for column in range(3)}
+    assert torch.equal(crop(numbered, 6, generator()), numbered)
+
+
+def test_a_flip_mirrors_half_of_the_pictures() -> None:
+    """Each picture whole, left for right."""
+    ramp = torch.arange(8, dtype=torch.uint8)[None, None, :, None].expand(100, 8, 8, 3).contiguous()
+    out = AUGMENTATIONS["flip"](ramp, generator())
+    mirrored = (out == ramp.flip(2)).flatten(1).all(dim=1)
+    assert ((out == ramp).flatten(1).all(dim=1) != mirrored).all()
+    assert 30 < mirrored.sum() < 70
