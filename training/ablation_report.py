@@ -31,34 +31,64 @@ PRINTED = ("AUROC", "FPR95")
 def write_report(study: Study, folder: Path) -> None:
     """Write results.json, results.md, results.csv and figure.png from the finished cells of a sweep."""
     cells = sorted(read_cells(folder / "cells"), key=lambda cell: _sort_key(study, cell))
-    results = {_name(cell): cell for cell in cells}
-    sets = list(next(iter(cells[0]["results"].values())))
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(_table(cells, [*sets, "average"]))
-    header, *rows = _table(cells, ["average"], intervals=True)
-    lines = ["| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *rows]]
-    write_text(folder / "results.json", json.dumps(results, indent=1))
+    csv.writer(text, lineterminator="\n").writerows(_every_cell(cells))
+    write_text(folder / "results.json", json.dumps({_name(cell): cell for cell in cells}, indent=1))
     write_text(folder / "results.csv", text.getvalue())
-    write_text(
-        folder / "results.md", "\n".join(lines) + f"\n\nPercent, averages over {', '.join(sets)}, 95 % intervals.\n"
-    )
+    write_text(folder / "results.md", _summary(cells))
     _draw(study, cells, folder / "figure.png")
 
 
-def _table(cells: list[CellData], sets: list[str], *, intervals: bool = False) -> list[list[str]]:
+def _every_cell(cells: list[CellData]) -> list[list[str]]:
     """A header, and a row for each cell: what was varied, top-1, and AUROC and FPR95 in percent."""
     detectors = list(cells[0]["results"])
-    header = [*cells[0]["varied"], "top-1 group", "top-1 flat"]
-    header += [f"{detector} {name} {metric}" for detector in detectors for name in sets for metric in PRINTED]
-    rows = [header]
+    columns = [(detector, name) for detector in detectors for name in _sets(cells)]
+    rows = [[*cells[0]["varied"], "top-1 group", "top-1 flat"]]
+    rows[0] += [f"{detector} {name} {metric}" for detector, name in columns for metric in PRINTED]
     for cell in cells:
-        row = [*map(str, cell["varied"].values()), _percent(cell["top1"]["group"]), _percent(cell["top1"]["flat"])]
-        for detector in detectors:
-            for name in sets:
-                figures = _figures(cell, detector, name)
-                row += [_cell(figures, metric, intervals) for metric in ("auroc", "fpr95")]
+        row = [*map(str, cell["varied"].values()), *(_percent(cell["top1"][head]) for head in ("group", "flat"))]
+        for column in columns:
+            row += [_percent(_figures(cell, *column)[metric]) for metric in ("auroc", "fpr95")]
         rows.append(row)
     return rows
+
+
+def _summary(cells: list[CellData]) -> str:
+    """A row for each setting, averages over the OOD sets; of several seeds the mean and the range."""
+    repeats: dict[tuple[str, ...], list[CellData]] = defaultdict(list)
+    names = [name for name in cells[0]["varied"] if name != "seed"]
+    for cell in cells:
+        repeats[tuple(str(cell["varied"][name]) for name in names)].append(cell)
+    detectors = list(cells[0]["results"])
+    rows = [[*names, "top-1 group", "top-1 flat"]]
+    rows[0] += [f"{detector} {metric}" for detector in detectors for metric in PRINTED]
+    rows.append(["---"] * len(rows[0]))
+    for setting, same in repeats.items():
+        row = [
+            *setting,
+            *(_percent(float(np.mean([cell["top1"][head] for cell in same]))) for head in ("group", "flat")),
+        ]
+        for detector in detectors:
+            figures = [cell["averages"][detector] for cell in same]
+            row += [_mean_and_range(figures, metric) for metric in ("auroc", "fpr95")]
+        rows.append(row)
+    seeds = max(map(len, repeats.values()))
+    note = "with 95 % intervals" if seeds == 1 else f"with 95 % intervals, or the range over {seeds} seeds"
+    over = ", ".join(name for name in _sets(cells) if name != "average")
+    return "\n".join(
+        [*("| " + " | ".join(row) + " |" for row in rows), "", f"Percent, averages over {over}, {note}.", ""]
+    )
+
+
+def _sets(cells: list[CellData]) -> list[str]:
+    return [*next(iter(cells[0]["results"].values())), "average"]
+
+
+def _mean_and_range(figures: list[dict[str, Any]], metric: str) -> str:
+    """The mean of repeats and where they lie; of a single one its interval."""
+    values = figures[0][f"{metric}_interval"] if len(figures) == 1 else [figure[metric] for figure in figures]
+    mean = float(np.mean([figure[metric] for figure in figures]))
+    return f"{_percent(mean)} ({100 * min(values):.1f} to {100 * max(values):.1f})"
 
 
 def _figures(cell: CellData, detector: str, name: str) -> dict[str, Any]:
@@ -68,7 +98,7 @@ def _figures(cell: CellData, detector: str, name: str) -> dict[str, Any]:
 
 def _draw(study: Study, cells: list[CellData], file: Path) -> None:
     """Columns are OOD sets and their average, rows AUROC and FPR95; top-1 stands in a column of its own."""
-    sets = [*next(iter(cells[0]["results"].values())), "average"]
+    sets = _sets(cells)
     ticks = list(dict.fromkeys(str(value) for value in sorted((cell["varied"][study.x] for cell in cells), key=_order)))
     figure, axes = plt.subplots(
         2, len(sets) + 1, figsize=(3.0 * (len(sets) + 1), 5.6), squeeze=False, layout="constrained"
@@ -135,8 +165,3 @@ def _name(cell: CellData) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.2f}"
-
-
-def _cell(figures: dict[str, Any], metric: str, interval: bool) -> str:
-    low, high = figures[f"{metric}_interval"]
-    return _percent(figures[metric]) + (f" ({100 * low:.1f} to {100 * high:.1f})" if interval else "")

@@ -34,6 +34,8 @@ PICTURES = Path(__file__).with_name("results")
 OOD_SETS = ("cifar10", "textures", "omniglot")
 STUDIES = ("backbones", "classes", "classes-fixed-total", "grouping", "groups", "blocks")
 SMALLER_BACKBONES = {"R11-tiny": 6, "R26-s2": 3}  # epochs
+REPEATED = {"classes", "classes-fixed-total", "grouping", "groups"}  # what they draw by chance matters
+REPEATS = 3
 BLOCKS_SHARE = 5  # one picture of so many is fitted on in the study of opened blocks
 TAXONOMY = ("--grouping", "taxonomy:cifar100")
 
@@ -125,7 +127,8 @@ def _ablate(study: str, data: Path, out: Path) -> Command:
         for name in SMALLER_BACKBONES:
             weights += ["--weights", str(out / "trained" / name / "network.pt")]
     where = ("--data", str(fitted), *_sets(data), "--out", str(out / study), "--features", str(out / "features"))
-    return ("ablate", study, *where, *weights, *TAXONOMY, "--bf16")
+    repeats = ("--repeats", str(REPEATS)) if study in REPEATED else ()
+    return ("ablate", study, *where, *weights, *TAXONOMY, "--bf16", *repeats)
 
 
 def _sets(data: Path) -> Command:
