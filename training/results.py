@@ -59,7 +59,7 @@ def write_up(out: Path) -> None:
     PICTURES.mkdir(exist_ok=True)
     tables = {"ledger": _ledger(), "machine": _machine(out)}
     for name in ("evaluate", *STUDIES):
-        tables[name] = (out / name / "results.md").read_text("utf-8").replace("\n## ", "\n### ")
+        tables[name] = re.sub("^## ", "### ", (out / name / "results.md").read_text("utf-8"), flags=re.MULTILINE)
         for picture in (out / name).glob("*.png"):
             shutil.copyfile(picture, PICTURES / f"{name}-{picture.name}")
     text = RESULTS.read_text("utf-8")
