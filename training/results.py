@@ -5,7 +5,7 @@
 DATA holds the folders `train` and `test` of CIFAR-100 and the OOD sets `cifar10`, `textures` and `omniglot`. Commands
 run as processes of one thread, as many at a time as there are cores; what is finished in OUT is not run again. Tables
 stand in RESULTS.md between `<!-- begin NAME -->` and `<!-- end NAME -->`; only those lines are replaced. Pictures
-go to `training/results/`.
+go to `training/figures/`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from training.progress import say
 from training.reproduction import LEDGER
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PICTURES = Path(__file__).with_name("results")
+PICTURES = Path(__file__).with_name("figures")
 OOD_SETS = ("cifar10", "textures", "omniglot")
 STUDIES = ("backbones", "classes", "classes-fixed-total", "grouping", "groups", "blocks")
 SMALLER_BACKBONES = {"R11-tiny": 6, "R26-s2": 3}  # epochs

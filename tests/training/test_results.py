@@ -54,6 +54,6 @@ def test_the_file_in_the_repository_has_every_table() -> None:
         found = re.findall(f"<!-- begin {name} -->\n(.+?)\n<!-- end {name} -->", text, re.DOTALL)
         assert len(found) == 1, name
         assert len(found[0]) > 40, name
-    shown = re.findall(r"\]\((results/[^)]+)\)", text)
+    shown = re.findall(r"\]\((figures/[^)]+)\)", text)
     assert shown
     assert all((results.RESULTS.parent / picture).is_file() for picture in shown)
