@@ -6,19 +6,18 @@ held out for calibration. Nothing looks at an OOD picture or at a test set.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from service.bundle import Bundle, write_bundle
-from training.data import DataSet, hold_out, read_data_set, with_substitutes
+from training.data import DataSet
 from training.detectors import FitData, Head, Outputs
-from training.errors import DataError
 from training.network import Network
 from training.odin import epsilon
 from training.pictures import Pictures
 from training.reproduction import restored
+from training.run import split_again
 from training.scoring import score_pictures
 from training.statistics import detectors_file, fit_statistics
 
@@ -29,15 +28,7 @@ ODIN_PICTURES = 512
 def add_statistics(bundle: Bundle, network: Network, head: Head, config: dict[str, Any]) -> Bundle:
     """Write the bundle again with the statistics of every detector. Raises DataError where the data is gone."""
     settings, seed = restored(config["settings"]), config["recipe"]["seed"]
-    data = read_data_set(Path(config["data"]))
-    if settings.unreadable == "official":
-        data = with_substitutes(data, seed=seed)
-    calibration, _, fitted = hold_out(data, (config["calibration"], config["validation"]), seed=seed)
-    if fitted.fingerprint() != config["data_fingerprint"]:
-        raise DataError(
-            f"{data.root} is no longer what the run was fitted on, so its held-out pictures are not known; "
-            "restore it, or export with --no-statistics."
-        )
+    calibration, _, fitted = split_again(config)
     held_out = _sample(calibration if len(calibration) else fitted, MOST_PICTURES, seed)
     fitted = _sample(fitted, MOST_PICTURES, seed)
     outputs = [_outputs(bundle, part, head) for part in (fitted, held_out)]

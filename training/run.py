@@ -12,18 +12,19 @@ bundle/           what is served, once exported
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from training import checkpoint
 from training.data import DataSet, hold_out, read_data_set, with_substitutes, write_list
-from training.errors import CheckpointError
+from training.errors import CheckpointError, DataError
 from training.files import write_text
 from training.groups import Grouping
 from training.network import Network
 from training.recipes import Recipe
-from training.reproduction import Settings
+from training.reproduction import Settings, restored
 
 CONFIG_NAME = "config.json"
 NETWORK_NAME = "network.pt"
@@ -78,10 +79,30 @@ def open_run(config: RunConfig, grouping: Grouping, fitted: DataSet, calibration
 
 def split(config: RunConfig) -> tuple[DataSet, list[DataSet]]:
     """The whole data of a run, and its pictures for calibration, for validation and to fit on."""
-    data = read_data_set(config.data)
-    if config.settings.unreadable == "official":
-        data = with_substitutes(data, seed=config.recipe.seed)
-    return data, hold_out(data, (config.calibration, config.validation), seed=config.recipe.seed)
+    return _split(config.data, (config.calibration, config.validation), config.settings, config.recipe.seed)
+
+
+def split_again(config: dict[str, Any]) -> list[DataSet]:
+    """The pictures for calibration, for validation and to fit on of a finished run, by its saved settings.
+
+    Raises DataError where the data is no longer what the run was fitted on: what was held out is not known then.
+    """
+    shares = (config["calibration"], config["validation"])
+    settings = restored(config["settings"])
+    data, parts = _split(Path(config["data"]), shares, settings, config["recipe"]["seed"])
+    if parts[-1].fingerprint() != config["data_fingerprint"]:
+        raise DataError(
+            f"{data.root} is no longer what the run was fitted on, so its held-out pictures are not known; "
+            "restore it, or export with --no-statistics."
+        )
+    return parts
+
+
+def _split(path: Path, shares: Sequence[float], settings: Settings, seed: int) -> tuple[DataSet, list[DataSet]]:
+    data = read_data_set(path)
+    if settings.unreadable == "official":
+        data = with_substitutes(data, seed=seed)
+    return data, hold_out(data, shares, seed=seed)
 
 
 def close_run(config: RunConfig, network: Network) -> None:
