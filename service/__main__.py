@@ -5,9 +5,9 @@ import sys
 from pydantic import ValidationError
 
 from service.errors import MosGuardError
-from service.logs import configure_logging
-from service.server import run
+from service.http.server import run
 from service.settings import Settings, one_sentence
+from service.watch.logs import configure_logging
 
 BAD_BUNDLE, BAD_SETTINGS, INTERRUPTED = 1, 2, 130
 

@@ -19,20 +19,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service import api, schemas
-from service.auth import read_api_keys
-from service.batcher import Batcher
-from service.body import Bodies
 from service.bundle import Bundle, Calibration, Manifest, read_bundle
-from service.canary import CanaryWatch
-from service.engine import Engine, Provider
-from service.health import Health
-from service.metrics import Metrics
-from service.middleware import ExchangeMiddleware, trace_of
-from service.openapi import DESCRIPTION
-from service.pipeline import Image, Pipeline, run_on
+from service.http import routes as api
+from service.http import schemas
+from service.http.body import Bodies
+from service.http.exchange import ExchangeMiddleware, trace_of
+from service.http.keys import read_api_keys
+from service.http.openapi import DESCRIPTION
+from service.inference.batcher import Batcher
+from service.inference.canaries import CanaryWatch
+from service.inference.engine import Engine, Provider
+from service.inference.health import Health
+from service.inference.pipeline import Image, Pipeline, run_on
 from service.settings import Settings
 from service.verdict import Judge, Row
+from service.watch.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 

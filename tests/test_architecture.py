@@ -82,15 +82,15 @@ def test_training_uses_only_the_leaves_of_service(module: str) -> None:
 
 def test_batcher_knows_neither_images_nor_onnx() -> None:
     """The batcher moves items it cannot look into."""
-    if not path_of("service.batcher").exists():
+    if not path_of("service.inference.batcher").exists():
         pytest.skip("there is no service/batcher.py yet")
-    assert not third_party("service.batcher") & {"numpy", "onnxruntime", "PIL"}
-    assert ours("service.batcher") <= {"service.errors"}
+    assert not third_party("service.inference.batcher") & {"numpy", "onnxruntime", "PIL"}
+    assert ours("service.inference.batcher") <= {"service.errors"}
 
 
 def test_calibration_runs_without_torch() -> None:
     """Calibration scores the ONNX file that will be served, so it works inside the service image."""
-    if not path_of("training.calibrate").exists():
+    if not path_of("training.bundling.calibrate").exists():
         pytest.skip("there is no training/calibrate.py yet")
-    check = "import sys, training.calibrate; assert 'torch' not in sys.modules"
+    check = "import sys, training.bundling.calibrate; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True, timeout=120)

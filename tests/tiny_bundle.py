@@ -25,7 +25,7 @@ from service.bundle import (
     sha256_hex,
     write_bundle,
 )
-from service.engine import Engine
+from service.inference.engine import Engine
 from service.preprocess import decode
 
 CLASSES = {

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from service.bundle import read_bundle
 from tests.server_process import ROOT
 from training.detectors import Head, Outputs, Statistics, kl_matching, mos, msp
-from training.scoring import Session
-from training.statistics import read_detectors
+from training.detectors.fitted import read_detectors
+from training.scoring.pictures import Session
 
 CLASS_COUNTS = (10, 100, 1000)
 LARGEST_DIFFERENCE = 0.01

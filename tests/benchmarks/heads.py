@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.batches import feature_batches
-from training.fit import Objective, take_step
-from training.groups import Grouping
-from training.network import Heads
-from training.recipes import paper
+from training.fitting.batches import feature_batches
+from training.fitting.loop import Objective, take_step
+from training.fitting.recipes import paper
+from training.grouping.groups import Grouping
+from training.model.network import Heads
 from training.reproduction import Settings
 
 FEATURES, BATCH, PICTURES = 2048, 512, 20_000

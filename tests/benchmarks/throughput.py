@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from service.bundle import read_bundle
-from service.engine import Engine
+from service.inference.engine import Engine
 from service.preprocess import decode
 from service.settings import Settings
 from tests.server_process import ROOT, ServerProcess, running_server

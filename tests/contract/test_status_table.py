@@ -13,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from service import schemas
+from service.http import schemas
 from tests.server_process import ServerProcess, running_server
 from tests.tiny_bundle import png, write_tiny_bundle
 

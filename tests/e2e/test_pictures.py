@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from service import schemas
+from service.http import schemas
 from service.settings import DEFAULT_BUNDLE
 from tests.server_process import ServerProcess, running_server
 from tests.tiny_bundle import write_tiny_bundle

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from training.demo import write_demo_data
-from training.recipes import one_cycle
+from training.data.demo import write_demo_data
+from training.fitting.recipes import one_cycle
+from training.fitting.run import RunConfig
+from training.fitting.train import train
 from training.reproduction import Settings
-from training.run import RunConfig
-from training.train import train
 
 
 @pytest.fixture(scope="session")

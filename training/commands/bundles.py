@@ -22,7 +22,7 @@ def export(
     setting: Setting = None,
 ) -> None:
     """Write the bundle of a finished run, uncalibrated."""
-    from training.export import export as export_bundle
+    from training.bundling.export import export as export_bundle
 
     done = export_bundle(run, out, name=name, version=version, statistics=statistics, changes=setting or ())
     announce(f"wrote {done.path}")
@@ -36,7 +36,7 @@ def calibrate(
     confidence: Annotated[float, typer.Option(help="Confidence that the share is kept.")] = 0.95,
 ) -> None:
     """Set the threshold with a guarantee on the true-positive rate; runs without torch."""
-    from training.calibrate import calibrate as calibrate_bundle
+    from training.bundling.calibrate import calibrate as calibrate_bundle
 
     done = calibrate_bundle(bundle, data, tpr=tpr, confidence=confidence)
     low, high = done.tpr_interval

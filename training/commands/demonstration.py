@@ -23,7 +23,7 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Take generated pictures through the whole pipeline: train, export, calibrate, evaluate."""
-    from training.demo import write_demo_data
+    from training.data.demo import write_demo_data
 
     folders = write_demo_data(out / "data", per_class=per_class, seed=seed)
     train(folders["train"], out, open_blocks="all", backbone="R11-tiny", epochs=epochs, batch_size=32, seed=seed)

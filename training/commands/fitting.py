@@ -79,11 +79,12 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Fit a model on a labelled folder and export its bundle to OUT/bundle."""
-    from training import options, reproduction
+    from training import reproduction
+    from training.bundling.export import export as export_bundle
+    from training.commands import options
     from training.distributed import process_group, rank
-    from training.export import export as export_bundle
-    from training.run import RunConfig
-    from training.train import train as train_network
+    from training.fitting.run import RunConfig
+    from training.fitting.train import train as train_network
 
     settings = reproduction.settings(follow.value, setting or ())
     blocks = options.open_blocks(open_blocks)
@@ -149,12 +150,12 @@ def features(
     seed: Seed = 0,
 ) -> None:
     """Extract the features of a data set once, for `train --features OUT` and `ablate`."""
-    from training import options
-    from training.backbone import backbone as build
-    from training.data import read_data_set
+    from training.commands import options
+    from training.data.sets import read_data_set
     from training.distributed import process_group, rank
-    from training.features import cached_features
-    from training.weights import read_backbone
+    from training.fitting.features import cached_features
+    from training.model.backbone import backbone as build
+    from training.weights.reading import read_backbone
 
     with process_group():
         name, start = options.starting_point(0, backbone, weights)

@@ -31,9 +31,10 @@ def evaluate(
     seed: Seed = 0,
 ) -> None:
     """Compare detectors on OOD sets: results.json, scores.npz, tables and pictures."""
-    from training import evaluate as evaluation
-    from training import report, reproduction
+    from training import reproduction
     from training.detectors import DETECTORS
+    from training.evaluation import evaluate as evaluation
+    from training.evaluation import report
 
     result = evaluation.evaluate(
         bundle,
@@ -83,10 +84,10 @@ def ablate(
     seed: Seed = 0,
 ) -> None:
     """Run one of the paper's studies on your data: a table and a picture."""
-    from training import options
-    from training.ablate import Sweep
-    from training.ablate import ablate as run_study
-    from training.weights import find_weights
+    from training.commands import options
+    from training.studies.ablate import Sweep
+    from training.studies.ablate import ablate as run_study
+    from training.weights.reading import find_weights
 
     found = tuple(find_weights(source) for source in weights or [str(options.SHIPPED_BUNDLE)])
     run_study(
@@ -122,10 +123,10 @@ def groups(
     seed: Seed = 0,
 ) -> None:
     """Show a grouping, warn of groups that will not learn, and recommend how many where there is no taxonomy."""
-    from training.describe import describe
-    from training.options import SHIPPED_BUNDLE
-    from training.taxonomy import as_json as json_of
-    from training.taxonomy import as_table
+    from training.commands.description import describe
+    from training.commands.options import SHIPPED_BUNDLE
+    from training.grouping.taxonomy import as_json as json_of
+    from training.grouping.taxonomy import as_table
 
     shown = describe(taxonomy, level, bundle, data, extractor=SHIPPED_BUNDLE, seed=seed)
     if as_json:

@@ -1,7 +1,7 @@
 """Mahalanobis distance to the nearest class mean, on the features that the heads read (Lee et al., 2018).
 
 Every class has a mean and all share one covariance. Nothing is tuned; the method as the paper cites it, with five
-layers and a regression on attacked pictures, is in `training.layered`.
+layers and a regression on attacked pictures, is in `training.gradients.layered_mahalanobis`.
 """
 
 from __future__ import annotations

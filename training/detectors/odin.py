@@ -1,6 +1,7 @@
 """ODIN (Liang et al., 2018): softmax at a high temperature after a step of the input towards more confidence.
 
-The step needs gradients, so it is taken where torch is (`training.odin`) and comes here as `perturbed_logits`.
+The step needs gradients, so it is taken where torch is (`training.gradients.perturbation`) and comes here as
+`perturbed_logits`.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from training.detectors import DETECTORS, FitData, Outputs, vim
-from training.groups import Grouping
-from training.network import Network, normalise
-from training.odin import perturbed_logits
+from training.gradients.perturbation import perturbed_logits
+from training.grouping.groups import Grouping
+from training.model.network import Network, normalise
 from training.reproduction import settings
 
 

@@ -1,0 +1,109 @@
+"""What the OpenAPI pages say beyond the schemas: the request bodies, and an example of every answer of every route."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.http import schemas
+
+DESCRIPTION = """\
+Says what is on an image and whether the model may be believed: a decision `in` or `out` of the distribution it was
+trained on, by the Minimum Others Score against a calibrated threshold. Any doubt is an error, never `in`.
+
+Errors are problem details (RFC 9457); their `code` is stable. Every answer has `X-Request-ID` (yours, where you sent
+one of at most 128 letters, digits and `._~:/+=-`) and `Server-Timing`. Where the service has keys, every route but
+`/health/*` and `/metrics` asks for one, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+"""
+
+_BINARY = {"type": "string", "format": "binary"}
+
+ONE_IMAGE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "A JPEG, PNG or WebP. The format is told by the bytes, whatever Content-Type says; only "
+            "multipart/form-data is read as a form, every other type, or none, as the image itself."
+        ),
+        "content": {
+            **{kind: {"schema": _BINARY} for kind in ("image/jpeg", "image/png", "image/webp")},
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY}},
+            },
+        },
+    }
+}
+MANY_IMAGES: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "Files named `files`, at most MOS_MAX_FILES (32) and never more than the queue holds; together at most "
+            "MOS_MAX_BODY_BYTES (10 MiB)."
+        ),
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {"files": {"type": "array", "items": _BINARY}},
+                }
+            }
+        },
+    }
+}
+
+CARD_EXAMPLE: dict[str, Any] = {
+    "name": "cifar100-bit",
+    "version": "1",
+    "created": "2026-01-02T03:04:05Z",
+    "backbone": "R50x1",
+    "precision": "float32",
+    "provider": "cpu",
+    "input": {
+        "height": 128,
+        "width": 128,
+        "resample": "bilinear",
+        "resize": "squash",
+        "orientation": "exif",
+        "alpha": "white",
+        "depth16": "scaled",
+        "color": "RGB",
+        "rules": 1,
+    },
+    "classes": ["apple", "baby"],
+    "groups": [{"name": "fruit and vegetables", "classes": [0]}, {"name": "people", "classes": [1]}],
+    "threshold": -0.871,
+    "guarantee": {
+        "tpr": 0.95,
+        "confidence": 0.9,
+        "tpr_interval": [0.945, 0.958],
+        "method": "order-statistic",
+        "n": 5000,
+        "k": 230,
+        "created": "2026-01-02T03:04:05Z",
+        "model_sha256": "9f2c" * 16,
+        "preprocess_sha256": "41d0" * 16,
+        "data": {"images": 5000},
+    },
+    "model_sha256": "9f2c" * 16,
+    "preprocess_sha256": "41d0" * 16,
+    "training": {"seed": 0},
+    "metrics": {"accuracy": 0.82},
+}
+METRICS_EXAMPLE = "# TYPE mos_ready gauge\nmos_ready 1.0\n"
+
+
+def ok(example: Any, description: str) -> dict[int | str, dict[str, Any]]:
+    """Document the 200 answer of a JSON route."""
+    return {200: {"description": description, "content": {"application/json": {"example": example}}}}
+
+
+def problems(*documents: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """Document error answers by an example each; several of one status are shown together."""
+    answers: dict[int | str, dict[str, Any]] = {}
+    for document in documents:
+        answer = answers.setdefault(document["status"], {"description": document["title"], "content": {}})
+        media_type = answer["content"].setdefault(
+            "application/problem+json", {"schema": schemas.Problem.model_json_schema(), "examples": {}}
+        )
+        media_type["examples"][document["code"]] = {"summary": document["title"], "value": dict(document)}
+        answer["description"] = " · ".join(example["summary"] for example in media_type["examples"].values())
+    return answers

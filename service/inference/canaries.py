@@ -1,0 +1,88 @@
+"""Canaries: known images that go through the whole path at start-up and while serving; a deviation ends readiness."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from service.bundle import Canary
+from service.errors import MosGuardError, Overloaded
+from service.inference.health import Health
+from service.inference.pipeline import Pipeline
+from service.verdict import Verdict
+
+# Far longer than any queue: a canary that is not answered by then means that the engine hangs.
+DEADLINE_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+def deviation(canary: Canary, verdict: Verdict) -> float:
+    """Return the largest difference between the scores of *verdict* and those expected; infinite for another class."""
+    if verdict.class_index != canary.class_index or len(verdict.others_scores) != len(canary.others_scores):
+        return math.inf
+    expected = (canary.score, *canary.others_scores)
+    return max(abs(a - b) for a, b in zip(expected, (verdict.score, *verdict.others_scores.values()), strict=True))
+
+
+class CanaryWatch:
+    """Warms the engine up, then judges the canaries again and again and keeps *health* by what they say."""
+
+    def __init__(
+        self,
+        canaries: Sequence[Canary],
+        pipeline: Pipeline,
+        health: Health,
+        *,
+        warm_up: Callable[[], None],
+        tolerance: float,
+        interval_seconds: float,
+        observe: Callable[[float], None],
+    ) -> None:
+        self._canaries = canaries
+        self._pipeline = pipeline
+        self._health = health
+        self._warm_up = warm_up
+        self._tolerance = tolerance
+        self._interval_seconds = interval_seconds
+        self._observe = observe
+        self._is_warm = False
+
+    async def run(self) -> None:
+        """Check for ever; whatever happens is noted in the health, and the next check comes."""
+        if not self._canaries:
+            _log.warning("The bundle has no canaries, so nothing proves the model's answers; export it with some.")
+        while True:
+            try:
+                await self.check()
+            except Exception:
+                self._health.fail("canary")
+                _log.exception("The canaries could not be checked.")
+            await asyncio.sleep(self._interval_seconds)
+
+    async def check(self) -> None:
+        """Warm up where that is still to be done, judge every canary once, and set the health accordingly."""
+        try:
+            if not self._is_warm:
+                await asyncio.to_thread(self._warm_up)
+                self._is_warm = True
+            largest = max([await self._deviation(canary) for canary in self._canaries], default=0.0)
+        except Overloaded:
+            return  # a full queue says nothing about the answers: they are checked when there is room
+        except MosGuardError as error:
+            self._fail("could not be judged", error)
+            return
+        self._observe(largest)
+        if largest > self._tolerance:
+            self._fail(f"deviate by {largest:.6f}, more than {self._tolerance}")
+        else:
+            self._health.clear("starting", "engine", "canary")
+
+    async def _deviation(self, canary: Canary) -> float:
+        outcome = await self._pipeline.predict(canary.encoded, deadline=time.monotonic() + DEADLINE_SECONDS)
+        return deviation(canary, outcome.verdict)
+
+    def _fail(self, what: str, error: MosGuardError | None = None) -> None:
+        self._health.fail("canary")
+        _log.error("The canaries %s; the service is not ready.", what, exc_info=error)

@@ -1,0 +1,108 @@
+"""The one way from encoded bytes to a verdict, for users and canaries: decode in a thread, batch, run, judge."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle import InputSpec
+from service.errors import DeadlineExceeded, NotReady, Overloaded
+from service.inference.batcher import Batcher
+from service.inference.engine import Engine
+from service.inference.health import Health
+from service.inference.workers import Workers
+from service.preprocess import decode
+from service.verdict import Judge, Row, Verdict
+
+Image = NDArray[np.uint8]  # (H, W, 3)
+
+
+class Outcome(NamedTuple):
+    """A verdict and where its time went."""
+
+    verdict: Verdict
+    decode_seconds: float
+    queue_seconds: float
+    inference_seconds: float
+
+
+class Pipeline:
+    """Decode threads, a batcher and a judge; at most *max_queue* images are on their way to the engine."""
+
+    def __init__(
+        self,
+        *,
+        input_spec: InputSpec,
+        max_pixels: int,
+        decode_threads: int,
+        max_queue: int,
+        batcher: Batcher[Image, Row],
+        judge: Judge,
+    ) -> None:
+        self._decoders: Workers[bytes, Image] = Workers(
+            partial(decode, height=input_spec.height, width=input_spec.width, max_pixels=max_pixels),
+            threads=decode_threads,
+            name="decode",
+        )
+        self._decoding = 0
+        self._max_queue = max_queue
+        self._batcher = batcher
+        self._judge = judge
+
+    def start(self) -> None:
+        """Start the threads; the running event loop is the one that callers must use."""
+        self._decoders.start()
+        self._batcher.start()
+
+    @property
+    def depth(self) -> int:
+        """The number of images that are being decoded or wait for the engine."""
+        return self._decoding + self._batcher.depth
+
+    def require_room(self, images: int = 1) -> None:
+        """Raise Overloaded unless *images* more may wait."""
+        depth = self.depth
+        if depth + images > self._max_queue:
+            retry_after_seconds = self._batcher.seconds_to_clear(depth)
+            raise Overloaded("The queue is full; try again later.", retry_after_seconds=retry_after_seconds)
+
+    async def predict(self, encoded: bytes, *, deadline: float) -> Outcome:
+        """Return the verdict on one encoded image; *deadline* is in seconds of `time.monotonic`.
+
+        Raises InputError for the image's own faults, Overloaded, DeadlineExceeded, NotReady and ModelOutputError.
+        """
+        self.require_room()
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                started_at = time.monotonic()
+                image = await self._decoded(encoded)
+                decode_seconds = time.monotonic() - started_at
+                reply = await self._batcher.submit(image, deadline=deadline)
+        except TimeoutError as error:
+            raise DeadlineExceeded("The deadline passed before the answer was there; try again later.") from error
+        return Outcome(self._judge.judge(reply.value), decode_seconds, reply.queue_seconds, reply.run_seconds)
+
+    async def _decoded(self, encoded: bytes) -> Image:
+        self._decoding += 1
+        try:
+            return await self._decoders.run(encoded)
+        finally:
+            self._decoding -= 1
+
+    async def drain(self) -> None:
+        """Answer all that was accepted and end the threads."""
+        await self._batcher.drain()
+        self._decoders.stop()
+
+
+def run_on(engine: Engine, health: Health, images: Sequence[Image]) -> list[Row]:
+    """Run one batch in the engine thread; a failure of the engine takes the service out of ready at once."""
+    try:
+        return engine.predict(np.stack(images))
+    except NotReady:
+        health.fail("engine")
+        raise

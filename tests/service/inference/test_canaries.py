@@ -1,0 +1,183 @@
+"""The canaries decide over readiness: only a service whose answers are the expected ones is ready."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from service.app import _judge
+from service.bundle import Bundle, Canary
+from service.errors import NotReady, Overloaded
+from service.inference.batcher import Batcher
+from service.inference.canaries import CanaryWatch, deviation
+from service.inference.engine import Engine
+from service.inference.health import Health
+from service.inference.pipeline import Image, Pipeline, run_on
+from service.preprocess import decode
+from service.verdict import Row
+
+
+class SwitchableEngine:
+    """The real engine, which can be made to fail or to drift."""
+
+    def __init__(self, bundle: Bundle, health: Health) -> None:
+        self._engine = Engine(bundle, provider="cpu")
+        self._health = health
+        self.change: Callable[[Row], Row] = lambda row: row
+        self.warm_ups = 0
+
+    def warm_up(self) -> None:
+        self.warm_ups += 1
+
+    def __call__(self, images: Sequence[Image]) -> list[Row]:
+        return [self.change(row) for row in run_on(self._engine, self._health, images)]
+
+
+def drifted(row: Row, by: float) -> Row:
+    scores = row.others_scores * (1 - by)
+    return row._replace(others_scores=scores, score=-float(scores.min()))
+
+
+def broken(row: Row) -> Row:
+    raise NotReady("ONNX Runtime could not run the model.")
+
+
+class Watched:
+    def __init__(self, watch: CanaryWatch, health: Health, engine: SwitchableEngine, deviations: list[float]) -> None:
+        self.watch, self.health, self.engine, self.deviations = watch, health, engine, deviations
+
+
+@asynccontextmanager
+async def watched(
+    bundle: Bundle, *, canaries: Sequence[Canary] | None = None, max_queue: int = 10
+) -> AsyncIterator[Watched]:
+    assert bundle.calibration is not None
+    health, deviations = Health(), list[float]()
+    engine = SwitchableEngine(bundle, health)
+    batcher: Batcher[Image, Row] = Batcher(engine, max_batch_size=4, max_wait_seconds=0.0, max_queue=10)
+    pipeline = Pipeline(
+        input_spec=bundle.manifest.input,
+        max_pixels=10_000,
+        decode_threads=1,
+        max_queue=max_queue,
+        batcher=batcher,
+        judge=_judge(bundle.manifest, bundle.calibration),
+    )
+    pipeline.start()
+    watch = CanaryWatch(
+        bundle.canaries if canaries is None else canaries,
+        pipeline,
+        health,
+        warm_up=engine.warm_up,
+        tolerance=0.01,
+        interval_seconds=0.01,
+        observe=deviations.append,
+    )
+    yield Watched(watch, health, engine, deviations)
+    await pipeline.drain()
+
+
+async def test_agreeing_canaries_make_the_service_ready(tiny_bundle: Bundle) -> None:
+    """Warmed up once, and the answers are those of the export."""
+    async with watched(tiny_bundle) as service:
+        assert not service.health.ready
+        await service.watch.check()
+        await service.watch.check()
+        assert service.health.ready
+        assert service.engine.warm_ups == 1
+        assert max(service.deviations) <= 1e-6
+
+
+async def test_a_canary_that_moves_ends_readiness_until_it_is_back(tiny_bundle: Bundle) -> None:
+    """Beyond the tolerance the service is not ready; within it, it is; the deviation is reported both times."""
+    async with watched(tiny_bundle) as service:
+        await service.watch.check()
+        service.engine.change = lambda row: drifted(row, 0.05)
+        await service.watch.check()
+        assert not service.health.ready
+        assert service.deviations[-1] > 0.01
+        service.engine.change = lambda row: drifted(row, 0.001)
+        await service.watch.check()
+        assert service.health.ready
+        assert 0 < service.deviations[-1] < 0.01
+
+
+async def test_another_class_is_no_agreement(tiny_bundle: Bundle) -> None:
+    """Equal scores do not make up for a different prediction."""
+    async with watched(tiny_bundle) as service:
+        service.engine.change = lambda row: row._replace(class_index=(row.class_index + 1) % 6)
+        await service.watch.check()
+        assert not service.health.ready
+        assert service.deviations == [math.inf]
+
+
+async def test_a_failing_engine_ends_readiness_until_a_canary_passes(tiny_bundle: Bundle) -> None:
+    """An engine that comes back is believed only after it has answered right."""
+    async with watched(tiny_bundle) as service:
+        await service.watch.check()
+        service.health.fail("engine")
+        service.engine.change = broken
+        await service.watch.check()
+        assert not service.health.ready
+        service.engine.change = lambda row: row
+        await service.watch.check()
+        assert service.health.ready
+
+
+async def test_a_full_queue_is_no_deviation(tiny_bundle: Bundle) -> None:
+    """Under overload the canaries wait for their turn, and a ready service stays ready."""
+    async with watched(tiny_bundle) as service:
+        await service.watch.check()
+
+        async def refuse(encoded: bytes, *, deadline: float) -> None:
+            raise Overloaded("The queue is full.", retry_after_seconds=1)
+
+        service.watch._pipeline.predict = refuse  # type: ignore[assignment, method-assign]
+        await service.watch.check()
+        assert service.health.ready
+        assert len(service.deviations) == 1
+
+
+async def test_without_canaries_a_warm_engine_is_ready(tiny_bundle: Bundle) -> None:
+    """A bundle without canaries is served, on its export's word."""
+    async with watched(tiny_bundle, canaries=()) as service:
+        await service.watch.check()
+        assert service.health.ready
+        assert service.engine.warm_ups == 1
+
+
+async def test_the_watch_survives_whatever_happens(tiny_bundle: Bundle) -> None:
+    """An unforeseen error ends readiness, not the watching."""
+    async with watched(tiny_bundle) as service:
+
+        def explode(row: Row) -> Row:
+            raise RuntimeError("unforeseen")
+
+        service.engine.change = explode
+        task = asyncio.create_task(service.watch.run())
+        await asyncio.sleep(0.1)
+        assert not service.health.ready
+        service.engine.change = lambda row: row
+        async with asyncio.timeout(30):
+            while not service.health.ready:  # noqa: ASYNC110  what a prober does
+                await asyncio.sleep(0.01)
+        task.cancel()
+
+
+@pytest.mark.parametrize("field", ["score", "others_scores"])
+def test_the_deviation_is_the_largest_of_all_scores(tiny_bundle: Bundle, field: str) -> None:
+    """Neither the score nor any group's others score may move unseen."""
+    assert tiny_bundle.calibration is not None
+    canary = tiny_bundle.canaries[0]
+    verdict = _judge(tiny_bundle.manifest, tiny_bundle.calibration).judge(
+        Engine(tiny_bundle, provider="cpu").predict(decoded(canary))[0]
+    )
+    assert deviation(canary, verdict) <= 1e-6
+    moved = canary.score - 0.25 if field == "score" else (*canary.others_scores[:-1], canary.others_scores[-1] - 0.25)
+    assert deviation(canary.model_copy(update={field: moved}), verdict) == pytest.approx(0.25, abs=1e-6)
+
+
+def decoded(canary: Canary) -> Image:
+    return decode(canary.encoded, height=8, width=8)[None]

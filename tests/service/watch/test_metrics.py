@@ -1,0 +1,121 @@
+"""The series have the names, labels and buckets that dashboards and alerts rely on."""
+
+import math
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.verdict import Verdict
+from service.watch.metrics import DURATION_SECONDS, OTHERS_SCORES, SCORES, STAGES, Metrics
+
+INFO = {"name": "tiny", "version": "1", "model_sha256": "ab", "provider": "cpu", "precision": "float32"}
+VERDICT = Verdict(
+    label="red",
+    class_index=0,
+    probability=0.9,
+    group="warm",
+    decision="in",
+    score=-0.1,
+    threshold=-0.9,
+    p_value=0.5,
+    others_scores={"warm": 0.1, "cool": 0.99},
+    top=[("red", 0.9)],
+)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Metrics:
+    metrics = Metrics(registry)
+    metrics.describe_model(INFO, groups=["warm", "cool"])
+    return metrics
+
+
+def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
+    """Names and labels are those that the design fixes."""
+    metrics.describe_calibration(-0.9, 0.95)
+    metrics.watch(queue_depth=lambda: 3, ready=lambda: 1)
+    metrics.request("/predict", 200, 0.02)
+    metrics.rejected("corrupt_image")
+    for stage in STAGES:
+        metrics.stage(stage, 0.001)
+    metrics.batch(4)
+    metrics.verdict(VERDICT)
+    metrics.canary(0.0)
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+    labels = {
+        name: {label for sample in family.samples for label in sample.labels} - {"le"}
+        for name, family in families.items()
+        if not name.endswith("_created")
+    }
+    assert labels == {
+        "mos_requests": {"route", "code"},
+        "mos_predictions": {"decision", "group"},
+        "mos_rejected": {"reason"},
+        "mos_request_duration_seconds": {"route"},
+        "mos_stage_duration_seconds": {"stage"},
+        "mos_batch_size": set(),
+        "mos_queue_depth": set(),
+        "mos_score": set(),
+        "mos_others_score": {"group"},
+        "mos_threshold": set(),
+        "mos_expected_in_ratio": set(),
+        "mos_ready": set(),
+        "mos_canary_deviation": set(),
+        "mos_model_info": {"name", "version", "model_sha256", "provider", "precision"},
+    }
+
+
+def test_a_verdict_is_counted_once_in_each_of_its_series(metrics: Metrics, registry: CollectorRegistry) -> None:
+    """Decision, score and every group's others score move by one observation."""
+    metrics.verdict(VERDICT)
+    assert registry.get_sample_value("mos_predictions_total", {"decision": "in", "group": "warm"}) == 1
+    assert registry.get_sample_value("mos_score_count") == 1
+    assert registry.get_sample_value("mos_others_score_sum", {"group": "cool"}) == 0.99
+
+
+def test_all_decisions_start_at_zero(metrics: Metrics, registry: CollectorRegistry) -> None:
+    """A ratio of in to out can be computed before the first out."""
+    assert registry.get_sample_value("mos_predictions_total", {"decision": "out", "group": "cool"}) == 0
+
+
+def test_what_is_not_known_is_not_a_number(metrics: Metrics, registry: CollectorRegistry) -> None:
+    """Without a calibration there is no threshold of 0."""
+    for name in ("mos_threshold", "mos_expected_in_ratio", "mos_canary_deviation"):
+        value = registry.get_sample_value(name)
+        assert value is not None
+        assert math.isnan(value)
+
+
+def test_gauges_are_asked_at_each_scrape(metrics: Metrics, registry: CollectorRegistry) -> None:
+    """The depth and the readiness are those of the moment."""
+    waiting = ["an image"]
+    metrics.watch(queue_depth=lambda: len(waiting), ready=lambda: bool(waiting))
+    assert registry.get_sample_value("mos_queue_depth") == 1.0
+    waiting.clear()
+    assert registry.get_sample_value("mos_queue_depth") == 0.0
+    assert registry.get_sample_value("mos_ready") == 0.0
+
+
+def test_buckets_cover_what_they_measure() -> None:
+    """Latencies from 1 ms to 10 s; scores over all of [-1, 0], finest at both ends where thresholds lie."""
+    assert (DURATION_SECONDS[0], DURATION_SECONDS[-1]) == (0.001, 10.0)
+    assert (SCORES[0], SCORES[-1], OTHERS_SCORES[-1]) == (-1.0, 0.0, 1.0)
+    for edges in (DURATION_SECONDS, SCORES, OTHERS_SCORES):
+        assert list(edges) == sorted(set(edges))
+    assert SCORES[1] - SCORES[0] < 0.001
+    assert SCORES[-1] - SCORES[-2] <= 0.001
+
+
+def test_two_processes_in_one_do_not_share_series() -> None:
+    """The registry is the caller's, so nothing is global."""
+    first, second = CollectorRegistry(), CollectorRegistry()
+    Metrics(first).batch(1)
+    Metrics(second)
+    assert first.get_sample_value("mos_batch_size_count") == 1
+    assert second.get_sample_value("mos_batch_size_count") == 0

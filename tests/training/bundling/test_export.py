@@ -1,0 +1,138 @@
+"""The exported file computes what the trained network computes, whatever the batch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from service.bundle import Bundle, read_bundle
+from service.inference.engine import Engine
+from service.preprocess import decode
+from training.bundling.canaries import canary_pictures
+from training.bundling.export import OUTPUTS, Guard, check_parity, export, fold
+from training.errors import CheckpointError, ExportError
+from training.fitting.run import load_run
+from training.model.backbone import StdConv2d, backbone
+from training.scoring.pictures import Session
+from training.weights.reading import read_backbone
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (37, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of the small run."""
+    return export(finished_run, tmp_path_factory.mktemp("export") / "bundle", name="shapes")
+
+
+@pytest.fixture(scope="module")
+def session(bundle: Bundle) -> Session:
+    """ONNX Runtime over the exported file."""
+    return Session(bundle.model_path.read_bytes())
+
+
+def test_onnx_runtime_computes_what_torch_computes(finished_run: Path, session: Session) -> None:
+    """Every output, on pictures that are no canaries; indices exactly."""
+    folded = fold(load_run(finished_run)[0])
+    with torch.no_grad():
+        expected = dict(zip(OUTPUTS, Guard(folded)(torch.from_numpy(IMAGES)), strict=True))
+    rows = session.run(IMAGES)
+    assert list(rows) == list(OUTPUTS)
+    for name, value in expected.items():
+        np.testing.assert_allclose(rows[name], value.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_storing_weights_in_half_moves_scores_little(finished_run: Path, session: Session) -> None:
+    """Against the network as trained, with its weights in full, scores move by less than a hundredth."""
+    network = load_run(finished_run)[0]
+    with torch.no_grad():
+        full = Guard(network)(torch.from_numpy(IMAGES))[OUTPUTS.index("score")].numpy()
+    assert np.abs(session.run(IMAGES)["score"] - full).max() < 1e-2
+
+
+def test_batch_and_position_never_change_a_verdict(session: Session) -> None:
+    """The same picture gives the same bits alone, in any batch, at any position."""
+    alone = np.concatenate([session.run(IMAGES[i : i + 1])["others_scores"] for i in range(len(IMAGES))])
+    for size in (2, 3, 8, 37):
+        starts = range(0, len(IMAGES), size)
+        batched = np.concatenate([session.run(IMAGES[i : i + size])["others_scores"] for i in starts])
+        assert (batched == alone).all()
+    order = np.random.default_rng(1).permutation(len(IMAGES))
+    assert (session.run(IMAGES[order])["others_scores"] == alone[order]).all()
+
+
+def test_the_outputs_agree_with_each_other(bundle: Bundle, session: Session) -> None:
+    """The class is the first of the top k, and the score is minus the smallest others score."""
+    rows = session.run(IMAGES)
+    assert (rows["class_index"] == rows["topk_index"][:, 0]).all()
+    assert (rows["class_probability"] == rows["topk_probability"][:, 0]).all()
+    assert (rows["score"] == -rows["others_scores"].min(axis=1)).all()
+    assert rows["logits"].shape == (37, 9 + 3)
+    assert rows["class_index"].dtype == np.int64
+
+
+def test_the_graph_is_one_file_of_plain_convolutions_with_half_weights(bundle: Bundle) -> None:
+    """Weight standardisation is folded away, nothing lies outside the file, and no note names a source path."""
+    model = onnx.load(bundle.model_path)
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert not model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value")
+    weights = {t.name: t.data_type for t in model.graph.initializer if t.name.endswith("conv2.weight")}
+    assert set(weights.values()) == {onnx.TensorProto.FLOAT16}
+    assert b"site-packages" not in model.SerializeToString()
+
+
+def test_folding_leaves_the_trained_network_alone(finished_run: Path) -> None:
+    """Export works on a copy."""
+    network = load_run(finished_run)[0]
+    folded = fold(network)
+    assert any(isinstance(module, StdConv2d) for module in network.modules())
+    assert not any(isinstance(module, StdConv2d) for module in folded.modules())
+
+
+def test_a_difference_between_torch_and_onnx_runtime_stops_the_export(finished_run: Path, session: Session) -> None:
+    """A model that computes something else is never written."""
+    folded = fold(load_run(finished_run)[0])
+    rows = session.run(IMAGES)
+    check_parity(folded, IMAGES, rows)
+    with pytest.raises(ExportError, match="score differs"):
+        check_parity(folded, IMAGES, rows | {"score": rows["score"] + 1e-3})
+    with pytest.raises(ExportError, match="score differs"):
+        check_parity(folded, IMAGES, rows | {"score": np.full_like(rows["score"], np.nan)})
+
+
+def test_the_backbone_reads_back_from_the_bundle(bundle: Bundle, finished_run: Path) -> None:
+    """The exported file is where a user's own training starts: its backbone gives the trained features."""
+    ours = backbone("R11-tiny")
+    read_backbone(bundle.path, ours)
+    trained = load_run(finished_run)[0].backbone
+    x = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), trained(x), rtol=5e-3, atol=5e-3)
+
+
+def test_a_backbone_of_another_size_is_refused(bundle: Bundle) -> None:
+    """The sentence names the first parameter that does not fit."""
+    with pytest.raises(CheckpointError, match=r"norm1\.weight|root"):
+        read_backbone(bundle.path, backbone("R26-s2"))
+
+
+def test_the_engine_serves_the_bundle_and_its_canaries_agree(bundle: Bundle) -> None:
+    """The service's engine reads the file, and each canary gives what the bundle expects of it."""
+    engine = Engine(read_bundle(bundle.path), provider="cpu")
+    assert {canary.name for canary in bundle.canaries} == set(canary_pictures())
+    for canary in bundle.canaries:
+        row = engine.predict(decode(canary.encoded, height=32, width=32)[None])[0]
+        assert row.score == pytest.approx(canary.score, abs=1e-6)
+
+
+def test_the_manifest_says_what_made_it_without_a_path(bundle: Bundle, finished_run: Path) -> None:
+    """Recipe, seed and data fingerprint are there; the machine's folders are not."""
+    manifest = json.loads((bundle.path / "bundle.json").read_text())
+    assert manifest["training"]["recipe"]["seed"] == 0
+    assert manifest["training"]["data"]["n"] == 135
+    assert str(finished_run.parent) not in json.dumps(manifest)
+    assert [group["name"] for group in manifest["groups"]] == ["cross", "disc", "square"]

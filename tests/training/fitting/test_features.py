@@ -1,0 +1,132 @@
+"""The feature cache: once, resumable, shared by processes, and only ever of what it says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from training.data.pixels import Pictures
+from training.data.sets import DataSet, read_data_set
+from training.errors import DataError
+from training.fitting import features as module
+from training.fitting.features import CHUNK, DONE_NAME, VIEWS_NAME, cached_features, extract
+from training.model.backbone import Backbone, backbone
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Backbone:
+    """A small backbone with weights that never change."""
+    torch.manual_seed(1)
+    return backbone("R11-tiny").eval()
+
+
+@pytest.fixture(scope="module")
+def data(demo_data: dict[str, Path]) -> DataSet:
+    """The generated pictures."""
+    return read_data_set(demo_data["train"])
+
+
+def test_view_0_is_the_picture_and_view_1_its_mirror_image(extractor: Backbone, data: DataSet, tmp_path: Path) -> None:
+    """The cache holds what the backbone says of those pictures."""
+    cache = cached_features(tmp_path, extractor, data, 16, views=2)
+    assert cache.shape == (2, len(data), extractor.feature_size)
+    np.testing.assert_array_equal(cache[0], extract(extractor, Pictures(data, 16)).numpy())
+    some = np.array([3, 30, 60])
+    mirrored = torch.from_numpy(Pictures(data, 16).at(some)).flip(2)
+    with torch.no_grad():
+        expected = extractor((mirrored.float() / 127.5 - 1).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(cache[1][some], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_further_views_are_augmented_and_repeat_with_the_seed(
+    extractor: Backbone, data: DataSet, tmp_path: Path
+) -> None:
+    """View 2 differs from the picture, and from itself under another seed only."""
+    options = {"views": 3, "augmentation": "standard"}
+    one, again, other = (
+        np.array(cached_features(tmp_path / name, extractor, data, 16, seed=seed, **options)[2])  # type: ignore[arg-type]
+        for name, seed in (("one", 0), ("again", 0), ("other", 1))
+    )
+    assert (one == again).all()
+    assert (one != other).any(axis=1).mean() > 0.9
+
+
+def test_a_finished_cache_is_not_computed_again(
+    extractor: Backbone, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call reads; the backbone does not run."""
+    first = np.array(cached_features(tmp_path, extractor, data, 16))
+    monkeypatch.setattr(module, "_forward", None)
+    assert (cached_features(tmp_path, extractor, data, 16) == first).all()
+
+
+def test_an_interrupted_extraction_goes_on_where_it_stopped(
+    extractor: Backbone, demo_data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the chunks that were not ticked off are computed, and the result is that of one go."""
+    data = read_data_set(demo_data["train"])
+    data = data.select(np.tile(np.arange(len(data)), 3))  # several chunks
+    whole = np.array(cached_features(tmp_path / "whole", extractor, data, 16))
+    forward, runs = module._forward, []
+
+    def stop_at_second(backbone: Backbone, images: torch.Tensor, bf16: bool) -> torch.Tensor:
+        runs.append(len(images))
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+        return forward(backbone, images, bf16)
+
+    monkeypatch.setattr(module, "_forward", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(tmp_path / "cut", extractor, data, 16)
+    resumed: NDArray[np.float32] = cached_features(tmp_path / "cut", extractor, data, 16)
+    assert (resumed == whole).all()
+    assert len(runs) == 1 + -(-len(data) // CHUNK)
+    assert np.load(tmp_path / "cut" / DONE_NAME).all()
+
+
+def test_a_cache_of_something_else_is_refused(extractor: Backbone, data: DataSet, tmp_path: Path) -> None:
+    """Other data, size, views or weights make other features; the sentence names the folder."""
+    cached_features(tmp_path, extractor, data, 16)
+    for change in ({"side": 24}, {"views": 2}, {"data": data.select(np.arange(5))}, {"backbone": backbone("R11-tiny")}):
+        arguments = {"folder": tmp_path, "backbone": extractor, "data": data, "side": 16} | change
+        with pytest.raises(DataError, match=str(tmp_path)):
+            cached_features(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_cache(
+    extractor: Backbone, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Space is claimed before the first feature, so that a memory map never hits the end of the disk."""
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(DataError, match=r"No space left.*free space"):
+            cached_features(tmp_path / "cache", extractor, data, 16)
+    assert not (tmp_path / "cache" / VIEWS_NAME).exists()
+    assert cached_features(tmp_path / "cache", extractor, data, 16).any()
+
+
+@pytest.mark.e2e
+def test_two_processes_extract_what_one_extracts(
+    finished_run: Path, demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """torchrun shares the chunks out; the files are the same."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    options = ["--data", str(demo_data["train"]), "--weights", str(finished_run / "network.pt")]
+    options += ["--backbone", "R11-tiny", "--size", "32"]
+    for launcher, out in (([sys.executable], "one"), (torchrun, "two")):
+        command = [*launcher, "-m", "training", "features", *options, "--out", str(tmp_path / out)]
+        subprocess.run(command, check=True, capture_output=True, timeout=240)
+    one, two = (np.load(tmp_path / name / VIEWS_NAME) for name in ("one", "two"))
+    np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+    keys = [json.loads((tmp_path / name / module.KEY_NAME).read_text()) for name in ("one", "two")]
+    assert keys[0] == keys[1]

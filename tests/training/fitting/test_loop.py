@@ -1,0 +1,197 @@
+"""Fitting: what is drawn by chance depends on seed and step alone, so runs resume, split and share exactly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.errors import CheckpointError
+from training.fitting import checkpoint
+from training.fitting import loop as module
+from training.fitting.batches import Batches, feature_batches
+from training.fitting.loop import CHECKPOINT_NAME, Objective, fit, take_step
+from training.fitting.recipes import Recipe, one_cycle
+from training.grouping.groups import Grouping
+from training.model.network import Network
+
+GROUPS = Grouping(("a", "b"), ((0, 1), (2,)))
+RECIPE = one_cycle(epochs=3, batch_size=8, learning_rate=0.05, seed=7)
+PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8))
+LABELS = np.arange(20) % 3
+
+
+class Interrupted(Exception):
+    """Stands for a power cut."""
+
+
+def network() -> Network:
+    """The same random start each time."""
+    torch.manual_seed(1)
+    return Network("R11-tiny", GROUPS)
+
+
+def pictures(recipe: Recipe = RECIPE) -> Batches:
+    """Batches of random pictures."""
+    return Batches(lambda rows, _: PIXELS[rows], LABELS, recipe, mixed=True, ahead=True)
+
+
+def run_fit(run: Path, interrupt_after: int | None = None, recipe: Recipe = RECIPE) -> Network:
+    """Fit on random pictures, optionally cut off after a checkpoint."""
+    run.mkdir(exist_ok=True)
+    saved = checkpoint.save
+    count = 0
+
+    def save_then_stop(state: dict[str, object], file: Path) -> None:
+        nonlocal count
+        saved(state, file)
+        count += 1
+        if count == interrupt_after:
+            raise Interrupted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", save_then_stop)
+        patch.setattr(module, "CHECKPOINT_EVERY_SECONDS", 0.0)
+        patch.setattr(module, "SHORT_EPOCH_SECONDS", 0.0)
+        return fit(network(), pictures(recipe), recipe, run, lambda _: "")
+
+
+@pytest.mark.parametrize("cut", [1, 3], ids=["inside an epoch", "inside the next"])
+@pytest.mark.parametrize(
+    "recipe", [RECIPE, replace(RECIPE, mixup_alpha=0.4, average_decay=0.0)], ids=["plain", "mixed"]
+)
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, cut: int, recipe: Recipe) -> None:
+    """Bit for bit, on the CPU, wherever it was cut."""
+    whole = run_fit(tmp_path / "whole", recipe=recipe).state_dict()
+    with pytest.raises(Interrupted):
+        run_fit(tmp_path / "cut", interrupt_after=cut, recipe=recipe)
+    resumed = run_fit(tmp_path / "cut", recipe=recipe).state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_fitting_changes_the_weights_and_another_seed_changes_them_differently(tmp_path: Path) -> None:
+    """The comparison above is not between runs that did nothing."""
+    start = network().backbone.root.conv.weight
+    one = run_fit(tmp_path / "one").backbone.root.conv.weight
+    other = run_fit(tmp_path / "other", recipe=replace(RECIPE, seed=8)).backbone.root.conv.weight
+    assert not torch.equal(one, start)
+    assert not torch.equal(one, other)
+
+
+def test_a_run_with_other_settings_is_not_resumed(tmp_path: Path) -> None:
+    """Resuming with another learning rate would be neither run."""
+    run_fit(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="other settings"):
+        run_fit(tmp_path / "run", recipe=replace(RECIPE, learning_rate=0.1))
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    """Half a file is an error, not a fresh start over someone's hours."""
+    run_fit(tmp_path / "run")
+    file = tmp_path / "run" / CHECKPOINT_NAME
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt"):
+        run_fit(tmp_path / "run")
+
+
+def test_fitting_heads_leaves_the_backbone_alone(tmp_path: Path) -> None:
+    """A frozen backbone is frozen, and both heads learn."""
+    start = network()
+    start.backbone.open(0)
+    views = np.random.default_rng(0).standard_normal((2, 20, start.backbone.feature_size), np.float32)
+    batches = feature_batches(views, np.arange(20), LABELS, RECIPE)
+    fitted = fit(start, batches, RECIPE, tmp_path, lambda _: "", on_features=True)
+    assert torch.equal(fitted.backbone.root.conv.weight, network().backbone.root.conv.weight)
+    assert fitted.flat.weight.abs().sum() > 0
+    assert fitted.group.linear.weight.abs().sum() > 0
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 3])
+def test_only_the_last_blocks_and_the_final_norm_are_opened(tmp_path: Path, blocks: int) -> None:
+    """Paper §4.3.5: the rest of the backbone stays as it came."""
+    start = network()
+    start.backbone.open(blocks)
+    before = network().backbone.state_dict()
+    after = fit(start, pictures(), RECIPE, tmp_path, lambda _: "").backbone.state_dict()
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"block{index}" for index in range(4 - blocks, 4)} | ({"norm"} if blocks else set())
+
+
+def gradient_step(recipe: Recipe) -> dict[str, torch.Tensor]:
+    """The weights after one step of plain SGD over a batch of all the pictures."""
+    start = network()
+    for head in (start.flat, start.group.linear):
+        head.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(start.parameters(), 0.1)
+    take_step(Objective(start, recipe, on_features=False), pictures(recipe).at(0), recipe, optimizer)
+    return start.state_dict()
+
+
+@pytest.mark.parametrize("micro_batch", [1, 7, 10, 20])
+@pytest.mark.parametrize("mixup_alpha", [0.0, 0.5])
+def test_accumulated_parts_make_the_step_of_the_whole_batch(micro_batch: int, mixup_alpha: float) -> None:
+    """Parts of any size, the last one shorter, mixed or not; the authors' code fails this (B1)."""
+    whole = replace(RECIPE, batch_size=20, mixup_alpha=mixup_alpha)
+    expected = gradient_step(whole)
+    parts = gradient_step(replace(whole, micro_batch=micro_batch))
+    for name, value in expected.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_the_authors_accumulation_never_steps() -> None:
+    """Defect B1 is repeated on request: with a split batch the weights stay, unsplit they move."""
+    recipe = replace(RECIPE, batch_size=20, steps_after_split=False)
+    split, unsplit = gradient_step(replace(recipe, micro_batch=5)), gradient_step(recipe)
+    start = network().backbone.state_dict()
+    assert all(torch.equal(split[f"backbone.{name}"], value) for name, value in start.items())
+    assert not torch.equal(split["backbone.norm.weight"], unsplit["backbone.norm.weight"])
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def train_command(data: Path, out: Path, *more: str) -> list[str]:
+    """A short training of the whole small network."""
+    options = ["--data", str(data), "--out", str(out), "--open-blocks", "all", "--backbone", "R11-tiny"]
+    return ["-m", "training", "train", *options, "--batch-size", "32", "--learning-rate", "0.02", *more]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("more", [("--micro-batch", "5"), ("--flat-weight", "0")])
+def test_two_processes_fit_what_one_fits(demo_data: dict[str, Path], tmp_path: Path, more: tuple[str, ...]) -> None:
+    """torchrun with two processes gives the weights of one to rounding."""
+    for launcher, out in (([sys.executable], "one"), (TORCHRUN, "two")):
+        command = [*launcher, *train_command(demo_data["train"], tmp_path / out, "--epochs", "1", *more)]
+        subprocess.run(command, check=True, capture_output=True, timeout=240)
+    one, two = (checkpoint.load(tmp_path / out / "network.pt")["network"] for out in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.e2e
+def test_a_lost_worker_is_replaced_and_the_run_goes_on_from_its_checkpoint(
+    demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """One of two processes is killed after a checkpoint; torchrun starts both again and the run finishes."""
+    out = tmp_path / "run"
+    command = [*TORCHRUN, "--max-restarts", "1", *train_command(demo_data["train"], out, "--epochs", "40")]
+    with (tmp_path / "log").open("w") as log:
+        # Without it workers that are started again may find addresses of dead ones (pytorch/pytorch#135712).
+        fresh_store = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        going = subprocess.Popen(command, stderr=log, stdout=log, env=fresh_store)
+        try:
+            while not (out / CHECKPOINT_NAME).exists() and going.poll() is None:
+                time.sleep(0.02)
+            workers = subprocess.run(["pgrep", "-P", str(going.pid)], capture_output=True, text=True, check=True)
+            os.kill(int(workers.stdout.split()[0]), signal.SIGKILL)
+            assert going.wait(timeout=240) == 0
+        finally:
+            going.kill()
+    assert "resuming at step" in (tmp_path / "log").read_text()
+    assert (out / "network.pt").exists()

@@ -1,0 +1,119 @@
+"""From what a person typed to the settings of a run: defaults that depend on the data, the weights and the recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from service.bundle import read_bundle
+from training.data.sets import DataSet, read_data_set
+from training.distributed import local_rank, wait_for_all
+from training.errors import DataError, SettingError, UnknownBackbone
+from training.fitting import hyperrule, recipes
+from training.fitting.recipes import Recipe
+from training.fitting.run import CONFIG_NAME, RunConfig, split
+from training.weights.reading import backbone_name, find_weights
+
+SHIPPED_BUNDLE = Path(__file__).parents[2] / "service" / "default_bundle"
+SMALL_SIDE = 32
+PAPER_SETTINGS = ("mixup", "flip", "schedule", "accumulation")
+
+
+def open_blocks(text: str) -> int | None:
+    """`0` to `4`, or `all` as None. Raises SettingError."""
+    if text == "all":
+        return None
+    if text not in ("0", "1", "2", "3", "4"):
+        raise SettingError(f"--open-blocks is {text!r}; write 0 to 4, or all.")
+    return int(text)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Comma-separated numbers. Raises SettingError."""
+    if not all(part.strip().isdecimal() for part in text.split(",")) and text:
+        raise SettingError(f"--values is {text!r}; write numbers with commas between them.")
+    return tuple(int(part) for part in text.split(",")) if text else ()
+
+
+def starting_point(blocks: int | None, backbone: str | None, weights: str | None) -> tuple[str, Path | None]:
+    """The backbone's name and the weights to start from; a frozen backbone needs some, the shipped ones by default.
+
+    `weights` is a path or the name of published weights, which one process of a machine downloads for all.
+    Raises UnknownBackbone where the name is neither given nor told by the weights, SettingError for a frozen backbone
+    without weights.
+    """
+    if weights is None and blocks == 0 and backbone is None:
+        weights = str(SHIPPED_BUNDLE)
+    if weights is None:
+        if backbone is None:
+            raise UnknownBackbone("The backbone's name is not known; give --backbone or --weights.")
+        if blocks == 0:
+            raise SettingError(f"{backbone} would stay as it is, at random; name its --weights, or --open-blocks all.")
+        return backbone, None
+    if local_rank() == 0:
+        find_weights(weights)
+    wait_for_all()
+    source = find_weights(weights)
+    return backbone or backbone_name(source), source
+
+
+def one_cycle(given: dict[str, Any], common: dict[str, Any], changes: Iterable[str]) -> Recipe:
+    """The one-cycle recipe; `given` are its options, None where they were not typed.
+
+    Raises SettingError for a setting that only the paper's recipe follows.
+    """
+    for change in changes:
+        if change.partition("=")[0] in PAPER_SETTINGS:
+            raise SettingError(f"--setting {change} belongs to --recipe paper; add that, or leave it out.")
+    return recipes.one_cycle(**{option: value for option, value in given.items() if value is not None}, **common)
+
+
+def paper(given: dict[str, Any], common: dict[str, Any], config: RunConfig) -> Recipe:
+    """The paper's recipe for the pictures that a run fits on, and without mixup where it fits on cached features.
+
+    Raises SettingError for an option of the one-cycle recipe: the paper's numbers are fixed.
+    """
+    typed = next((option.replace("_", "-") for option, value in given.items() if value is not None), None)
+    if typed:
+        raise SettingError(f"--{typed} belongs to --recipe one-cycle; leave it out, or leave out --recipe paper.")
+    _, (_, _, fitted) = split(config)
+    recipe = recipes.paper(len(fitted), config.settings, **common)
+    return replace(recipe, mixup_alpha=0.0) if config.open_blocks == 0 and not config.online else recipe
+
+
+def sizes(size: int | None, name: str, data: Path, weights: Path | None) -> tuple[int, int]:
+    """Side of the model's input, and side that pictures are squashed to before the crop to it, in pixels.
+
+    The same for the one-cycle recipe, which does not crop. Without `size` they are a starting bundle's, or
+    BiT-HyperRule's for the data's first picture, or 32.
+    """
+    if size is None and weights is not None:
+        size = _trained_size(weights)
+    if name == "one-cycle":
+        return size or SMALL_SIDE, size or SMALL_SIDE
+    if size is not None:
+        return size, hyperrule.side_before_crop(size)
+    loaded, cropped = hyperrule.resolution(*_first_picture(read_data_set(data)))
+    return cropped, loaded
+
+
+def _trained_size(weights: Path) -> int | None:
+    """The side that a bundle or a run was made for; None for weights that do not say."""
+    if weights.is_dir():
+        return read_bundle(weights).manifest.input.height
+    run = weights.with_name(CONFIG_NAME)
+    return int(json.loads(run.read_text("utf-8"))["size"]) if run.is_file() else None
+
+
+def _first_picture(data: DataSet) -> tuple[int, int]:
+    file = data.root / data.paths[0]
+    try:
+        with Image.open(file) as picture:
+            return picture.height, picture.width
+    except OSError as error:
+        raise DataError(f"The picture {file} cannot be read; replace it or remove it.") from error

@@ -1,0 +1,123 @@
+"""95 % intervals of the metrics, for one OOD set and for the average over several.
+
+AUROC and AUPR: percentiles of a stratified bootstrap. ID and OOD pictures are drawn anew, each from their own; all
+sets meet the same ID draw, because they share the ID pictures, and so does the average over them.
+
+FPR95: both sides of it are uncertain. How many ID scores lie below the true 95 % threshold is Bin(n_in, 5 %), which
+says between which two neighbouring ID scores that threshold lies; a draw takes one of the two. Given it, the share of
+OOD above has Jeffreys' Beta distribution. The plain bootstrap is as wide in the middle and far too narrow near 0.
+
+Resampling knows nothing of pictures unlike those it has, least where it cannot move a figure at all (perfect
+separation, all scores tied, a single picture). So an interval is never narrower than what one kind of picture, unseen
+in min(n_in, n_out) independent ones, could do to the figure: down towards `floor`, up towards 1, by a share of
+1 - 0.025^(1/min). For a perfect AUROC the lower limit is 0.025^(1/min), Clopper and Pearson's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluation.metrics import METRICS, TPR, Convention, Scores, summary
+
+REPLICATES = 1000
+TAIL = 0.025
+
+Draws = NDArray[np.float64]
+"""(REPLICATES,) values that a figure could as well have had."""
+Counts = NDArray[np.int64]
+Figures = dict[str, float | int | list[float]]
+"""metrics.summary's, and `METRIC_interval`: [low, high] for each of METRICS."""
+
+
+def compare(
+    inside: Scores, outsides: Mapping[str, Scores], averaged: Sequence[str], convention: Convention, seed: int
+) -> tuple[dict[str, Figures], Figures]:
+    """Figures of one detector on each OOD set, and their averages over the sets named in `averaged`."""
+    drawn = draws(inside, outsides, seed)
+    plain = {name: summary(inside, outside, convention) for name, outside in outsides.items()}
+    pictures = {name: min(len(inside), len(outside)) for name, outside in outsides.items()}
+    floors = {name: _floors(len(inside), len(outside)) for name, outside in outsides.items()}
+    sets: dict[str, Figures] = {name: dict(figures) for name, figures in plain.items()}
+    average: Figures = {}
+    for metric in METRICS:
+        for name, figures in sets.items():
+            limits = interval(drawn[name][metric], plain[name][metric], pictures[name], floors[name][metric])
+            figures[f"{metric}_interval"] = list(limits)
+        mean = float(np.mean([plain[name][metric] for name in averaged]))
+        mean_draws = np.mean([drawn[name][metric] for name in averaged], axis=0)
+        floor = float(np.mean([floors[name][metric] for name in averaged]))
+        average[metric] = mean
+        limits = interval(mean_draws, mean, min(pictures[name] for name in averaged), floor)
+        average[f"{metric}_interval"] = list(limits)
+    return sets, average
+
+
+def draws(inside: Scores, outsides: Mapping[str, Scores], seed: int) -> dict[str, dict[str, Draws]]:
+    """{OOD set: {metric: draws}} of one detector. The same seed draws the same pictures for every detector."""
+    bootstrap_seed, fpr95_seed = np.random.SeedSequence(seed).spawn(2)
+    names, scores = list(outsides), list(outsides.values())
+    by_set = zip(_bootstrap(inside, scores, bootstrap_seed), _fpr95(inside, scores, fpr95_seed), strict=True)
+    return {name: {**areas, "fpr95": fpr95} for name, (areas, fpr95) in zip(names, by_set, strict=True)}
+
+
+def interval(drawn: Draws, value: float, pictures: int, floor: float) -> tuple[float, float]:
+    """The 95 % interval around a figure, of which `drawn` are draws; `pictures` is min(n_in, n_out).
+
+    `floor` is what the figure falls to where nothing is told any more: the base rate for AUPR, else 0.
+    """
+    low, high = (float(limit) for limit in np.quantile(drawn, [TAIL, 1 - TAIL]))
+    unseen = 1 - TAIL ** (1 / pictures)
+    return min(low, value, value - (value - floor) * unseen), max(high, value + (1 - value) * unseen)
+
+
+def _floors(n_in: int, n_out: int) -> dict[str, float]:
+    share = n_in / (n_in + n_out)
+    return {"auroc": 0.0, "fpr95": 0.0, "aupr_in": share, "aupr_out": 1 - share}
+
+
+def _bootstrap(inside: Scores, outsides: list[Scores], seed: np.random.SeedSequence) -> list[dict[str, Draws]]:
+    """Draws of the three areas for each OOD set."""
+    inside_generator, *generators = (np.random.default_rng(child) for child in seed.spawn(1 + len(outsides)))
+    ranked = list(zip(generators, (_ranks(inside, outside) for outside in outsides), strict=True))
+    areas = np.empty((len(outsides), REPLICATES, 3))
+    for replicate in range(REPLICATES):
+        picked = inside_generator.integers(0, len(inside), len(inside))
+        for index, (generator, (inside_ranks, outside_ranks, levels)) in enumerate(ranked):
+            again = generator.integers(0, len(outside_ranks), len(outside_ranks))
+            positives = np.bincount(inside_ranks[picked], minlength=levels)
+            negatives = np.bincount(outside_ranks[again], minlength=levels)
+            areas[index, replicate] = _areas(positives, negatives)
+    return [dict(zip(("auroc", "aupr_in", "aupr_out"), rows.T, strict=True)) for rows in areas]
+
+
+def _ranks(inside: Scores, outside: Scores) -> tuple[Counts, Counts, int]:
+    """The level of each score among the L distinct ones, 0 = the highest: (n_in,), (n_out,), L."""
+    levels, ranks = np.unique(-np.concatenate([inside, outside]), return_inverse=True)
+    return ranks[: len(inside)], ranks[len(inside) :], len(levels)
+
+
+def _areas(positives: Counts, negatives: Counts) -> tuple[float, float, float]:
+    """AUROC, AUPR-in and AUPR-out of the numbers of ID and OOD pictures at each distinct score, the highest first."""
+    kept, taken = positives.cumsum(), negatives.cumsum()  # ID and OOD at or above each score
+    missed, found = kept[-1] - kept + positives, taken[-1] - taken + negatives  # at or below it
+    auroc = (negatives * (2 * kept - positives)).sum() / (2 * kept[-1] * taken[-1])
+    # A level that this draw left out has no picture, and may have none above it: 0 / 1 then.
+    aupr_in = (positives * (kept / np.maximum(kept + taken, 1))).sum() / kept[-1]
+    aupr_out = (negatives * (found / np.maximum(found + missed, 1))).sum() / taken[-1]
+    return float(auroc), float(aupr_in), float(aupr_out)
+
+
+def _fpr95(inside: Scores, outsides: list[Scores], seed: np.random.SeedSequence) -> list[Draws]:
+    """Draws of FPR95 for each OOD set, the ID scores below the true threshold drawn once for all."""
+    inside_generator, *generators = (np.random.default_rng(child) for child in seed.spawn(1 + len(outsides)))
+    below = inside_generator.binomial(len(inside), 1 - TPR, REPLICATES)
+    edges = np.concatenate([[-np.inf], np.sort(inside), [np.inf]])
+    thresholds = edges[below + inside_generator.integers(0, 2, REPLICATES)]
+    found = []
+    for outside, generator in zip(outsides, generators, strict=True):
+        accepted = len(outside) - np.searchsorted(np.sort(outside), thresholds, side="left")
+        found.append(generator.beta(accepted + 0.5, len(outside) - accepted + 0.5))
+    return found

@@ -1,0 +1,76 @@
+"""The torch network behind a bundle, for the detectors that need its gradients: ODIN, and Mahalanobis as the paper's.
+
+Everything here reads pictures anew, uint8 (N, H, W, 3); the other detectors read the outputs of the served model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from service.bundle import Bundle
+from training.data.pixels import Pictures
+from training.data.sets import DataSet, hold_out, read_data_set
+from training.detectors import Head, Statistics
+from training.gradients import layered_mahalanobis as layered
+from training.gradients.perturbation import PUBLISHED_EPSILON, perturbed_logits
+from training.grouping.groups import Grouping
+from training.model.network import Network
+from training.reproduction import Settings
+from training.weights.reading import read_backbone
+
+Pass = Callable[[NDArray[np.uint8]], NDArray[Any]]
+MOST_PICTURES = 20_000
+HELD_OUT = 1000  # pictures for the regression of the layered Mahalanobis, as in the authors' code
+
+
+def rebuild(bundle: Bundle, head: Head) -> Network:
+    """The backbone of the exported model with the flat head; the group head is left at zero."""
+    groups = bundle.manifest.groups
+    grouping = Grouping(tuple(group.name for group in groups), tuple(tuple(group.classes) for group in groups))
+    network = Network(bundle.manifest.backbone, grouping).eval().requires_grad_(False)
+    read_backbone(bundle.path, network.backbone)
+    network.flat.load_state_dict({"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)})
+    return network
+
+
+def odin_pass(network: Network, statistics: Statistics, settings: Settings) -> Pass:
+    """ODIN's second pass, pictures -> flat logits (N, C), with the step that `settings.odin_epsilon` asks for."""
+    if settings.odin_epsilon == "corrected":
+        epsilon = float(statistics["epsilon"])
+    else:
+        epsilon = 0.0 if settings.odin_epsilon == "official" else PUBLISHED_EPSILON
+    return lambda pixels: perturbed_logits(network, pixels, epsilon=epsilon)
+
+
+def mahalanobis_pass(network: Network, bundle: Bundle, fit_on: Path, test: DataSet, settings: Settings) -> Pass:
+    """The layered Mahalanobis, pictures -> scores (N,), fitted on a labelled set.
+
+    The regression is fitted on some of its pictures that the Gaussians do not see, or, as the authors do, on pictures
+    of the ID test set (defect B4).
+    """
+    data = read_data_set(fit_on, bundle.manifest.classes)
+    if settings.mahalanobis == "official":
+        held_out, train = _some(test, HELD_OUT), data
+    else:
+        held_out, train = hold_out(data, (min(0.2, HELD_OUT / len(data)),), seed=0)
+    train = _some(train, MOST_PICTURES)
+    side = bundle.manifest.input.height
+    fitted = layered.fit(
+        network, _pixels(train, side), train.labels, _pixels(held_out, side), held_out.labels, settings
+    )
+    return lambda pixels: fitted.score(network, pixels)
+
+
+def _pixels(data: DataSet, side: int) -> NDArray[np.uint8]:
+    return Pictures(data, side).at(np.arange(len(data)))
+
+
+def _some(data: DataSet, count: int) -> DataSet:
+    rows = np.random.default_rng(0).permutation(len(data))[:count]
+    return data.select(np.sort(rows))
