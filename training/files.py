@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 from training.errors import DataError
 
@@ -29,3 +34,14 @@ def replacing(file: Path) -> Iterator[Path]:
         ) from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def reserve_array(file: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A memory-mapped array of zeros in a file that owns its blocks; raises OSError where there is no room.
+
+    Without its blocks, writing through the map to a full disk would kill the process.
+    """
+    array: np.memmap[Any, Any] = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    with file.open("r+b") as opened:
+        os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return array

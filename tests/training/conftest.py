@@ -39,5 +39,5 @@ def finished_run(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFa
         recipe=recipe,
         settings=Settings(),
     )
-    train(config)
+    train(config, config.split())
     return out

@@ -36,6 +36,12 @@ Weights = Annotated[
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn by chance.", min=0)]
 Bf16 = Annotated[bool, typer.Option(help="Backbone in bfloat16: faster where the machine multiplies it.")]
 
+HalfFeatures = Annotated[bool, typer.Option(help="Keep cached features as float16: half the disk, three digits.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that read pictures for each one that fits.", show_default="cores", min=0),
+]
+
 
 @app.callback()
 def commands() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from training.commands import Bf16, Follow, Seed, Setting, Source, Weights, announce, app
+from training.commands import Bf16, Follow, HalfFeatures, Seed, Setting, Source, Weights, Workers, announce, app
 
 
 class RecipeName(StrEnum):
@@ -75,6 +74,11 @@ def train(
     validation: Annotated[float, typer.Option(help="Share of each class held out for choices.", min=0)] = 0.02,
     follow: Follow = Source.CORRECTED,
     setting: Setting = None,
+    half_features: HalfFeatures = False,
+    workers: Workers = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network with torch.compile: slow to start, then faster.")
+    ] = False,
     bf16: Bf16 = False,
     seed: Seed = 0,
 ) -> None:
@@ -82,12 +86,14 @@ def train(
     from training import reproduction
     from training.bundling.export import export as export_bundle
     from training.commands import options
+    from training.data.splits import split
     from training.distributed import process_group, rank
     from training.fitting.run import RunConfig
     from training.fitting.train import train as train_network
 
     settings = reproduction.settings(follow.value, setting or ())
     blocks = options.open_blocks(open_blocks)
+    on_features = blocks == 0 and not online
     given = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -100,13 +106,19 @@ def train(
         "group_weight": group_weight,
         "micro_batch": micro_batch,
         "bf16": bf16,
+        "compile": compiled,
         "seed": seed,
     }
     with process_group():
         name, start = options.starting_point(blocks, backbone, weights)
-        side, load_side = options.sizes(size, recipe.value, data, start)
-        one_cycle = recipe is RecipeName.ONE_CYCLE
-        fitting = options.one_cycle(given if one_cycle else {}, common, (setting or ()) if one_cycle else ())
+        substitutes = settings.unreadable == "official"
+        parts = split(data, calibration=calibration, validation=validation, substitutes=substitutes, seed=seed)
+        if recipe is RecipeName.ONE_CYCLE:
+            numbers = options.one_cycle(given, common, setting or ())
+        else:
+            numbers = options.paper(given, common, len(parts.fitted_rows), settings, on_features=on_features)
+        cropped = recipe is RecipeName.PAPER
+        side, load_side = options.sizes(size, start, parts.whole.root / parts.whole.paths[0], cropped=cropped)
         config = RunConfig(
             data=data.resolve(),
             out=out,
@@ -118,17 +130,15 @@ def train(
             size=side,
             load_size=load_side,
             features=features,
-            views=views,
+            # A picture that nothing is done to has one view.
+            views=1 if numbers.augmentation == "none" else views,
             calibration=calibration,
             validation=validation,
-            recipe=fitting,
+            recipe=numbers,
             settings=settings,
+            half_features=half_features,
         )
-        if not one_cycle:
-            config = replace(config, recipe=options.paper(given, common, config))
-        # A picture that nothing is done to has one view.
-        config = replace(config, views=1) if config.recipe.augmentation == "none" else config
-        train_network(config)
+        train_network(config, parts, workers=workers)
         first = rank() == 0
     if first:
         bundle = export_bundle(out, out / "bundle", name=out.resolve().name)
@@ -146,6 +156,8 @@ def features(
     ] = None,
     views: Annotated[int, typer.Option(help="Views: as served, mirrored, and augmented from the third on.", min=1)] = 2,
     augmentation: Annotated[Augmentation, typer.Option(help="Of the third view on.")] = Augmentation.STANDARD,
+    half_features: HalfFeatures = False,
+    workers: Workers = None,
     bf16: Bf16 = False,
     seed: Seed = 0,
 ) -> None:
@@ -153,7 +165,7 @@ def features(
     from training.commands import options
     from training.data.sets import read_data_set
     from training.distributed import process_group, rank
-    from training.fitting.features import cached_features
+    from training.fitting.extraction import Views, cached_features
     from training.model.backbone import backbone as build
     from training.weights.reading import read_backbone
 
@@ -161,17 +173,18 @@ def features(
         name, start = options.starting_point(0, backbone, weights)
         extractor = build(name)
         read_backbone(start or options.SHIPPED_BUNDLE, extractor)
-        found = cached_features(
+        pictures = read_data_set(data)
+        side, _ = options.sizes(size, start, pictures.root / pictures.paths[0], cropped=False)
+        cached = cached_features(
             out,
             extractor,
-            read_data_set(data),
-            options.sizes(size, "one-cycle", data, start)[0],
-            augmentation=augmentation.value,
-            views=views,
-            seed=seed,
+            pictures,
+            side,
+            Views(views, augmentation=augmentation.value, seed=seed),
             bf16=bf16,
+            half=half_features,
+            workers=workers,
         )
         if rank() == 0:
-            announce(
-                f"wrote {out}: {found.shape[0]} views of {found.shape[1]} pictures, {found.shape[2]} features each"
-            )
+            view_count, count, width = cached.shape
+            announce(f"wrote {out}: {view_count} views of {count} pictures, {width} features each")

@@ -34,21 +34,24 @@ def evaluate(
     from training import reproduction
     from training.detectors import DETECTORS
     from training.evaluation import evaluate as evaluation
+    from training.evaluation import record as recording
     from training.evaluation import report
 
-    result = evaluation.evaluate(
-        bundle,
-        id_data,
-        named("ood", ood),
-        list(DETECTORS) if detectors == "all" else detectors.split(","),
-        audits=named("audit", audit or []),
-        settings=reproduction.settings(follow.value, setting or ()),
-        fit_on=fit,
-        seed=seed,
-    )
-    report.write(result, out)
+    with report.scratch_folder(out) as scratch:
+        result = evaluation.evaluate(
+            bundle,
+            id_data,
+            named("ood", ood),
+            list(DETECTORS) if detectors == "all" else detectors.split(","),
+            scratch=scratch,
+            audits=named("audit", audit or []),
+            settings=reproduction.settings(follow.value, setting or ()),
+            fit_on=fit,
+            seed=seed,
+        )
+        report.write(result, out)
     if record:
-        evaluation.record(read_bundle(bundle), result)
+        recording.record(read_bundle(bundle), result)
     announce((out / "results.md").read_text("utf-8").rstrip())
     announce(f"top-1: group {result.accuracy['group']:.2%}, flat {result.accuracy['flat']:.2%}")
     for name, share in result.accepted.items():
@@ -98,7 +101,7 @@ def ablate(
             named("ood", ood),
             found,
             grouping,
-            options.sizes(size, "one-cycle", data, found[0])[0],
+            options.sizes(size, found[0], data, cropped=False)[0],
             out,
             features,
             options.numbers(values),

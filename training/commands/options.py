@@ -8,15 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from service.bundle import read_bundle
-from training.data.sets import DataSet, read_data_set
+from training.data.pixels import picture_size
 from training.distributed import local_rank, wait_for_all
-from training.errors import DataError, SettingError, UnknownBackbone
+from training.errors import SettingError, UnknownBackbone
 from training.fitting import hyperrule, recipes
 from training.fitting.recipes import Recipe
-from training.fitting.run import CONFIG_NAME, RunConfig, split
+from training.fitting.run import CONFIG_NAME
+from training.reproduction import Settings
 from training.weights.reading import backbone_name, find_weights
 
 SHIPPED_BUNDLE = Path(__file__).parents[2] / "service" / "default_bundle"
@@ -73,33 +72,34 @@ def one_cycle(given: dict[str, Any], common: dict[str, Any], changes: Iterable[s
     return recipes.one_cycle(**{option: value for option, value in given.items() if value is not None}, **common)
 
 
-def paper(given: dict[str, Any], common: dict[str, Any], config: RunConfig) -> Recipe:
-    """The paper's recipe for the pictures that a run fits on, and without mixup where it fits on cached features.
+def paper(
+    given: dict[str, Any], common: dict[str, Any], pictures: int, settings: Settings, *, on_features: bool
+) -> Recipe:
+    """The paper's recipe for a number of pictures to fit on, and without mixup where it fits on cached features.
 
     Raises SettingError for an option of the one-cycle recipe: the paper's numbers are fixed.
     """
     typed = next((option.replace("_", "-") for option, value in given.items() if value is not None), None)
     if typed:
         raise SettingError(f"--{typed} belongs to --recipe one-cycle; leave it out, or leave out --recipe paper.")
-    _, (_, _, fitted) = split(config)
-    recipe = recipes.paper(len(fitted), config.settings, **common)
-    return replace(recipe, mixup_alpha=0.0) if config.open_blocks == 0 and not config.online else recipe
+    recipe = recipes.paper(pictures, settings, **common)
+    return replace(recipe, mixup_alpha=0.0) if on_features else recipe
 
 
-def sizes(size: int | None, name: str, data: Path, weights: Path | None) -> tuple[int, int]:
+def sizes(size: int | None, weights: Path | None, first_picture: Path, *, cropped: bool) -> tuple[int, int]:
     """Side of the model's input, and side that pictures are squashed to before the crop to it, in pixels.
 
-    The same for the one-cycle recipe, which does not crop. Without `size` they are a starting bundle's, or
-    BiT-HyperRule's for the data's first picture, or 32.
+    The same unless the recipe crops. Without `size` they are a starting bundle's; else, for a recipe that crops,
+    BiT-HyperRule's for the data's first picture, and 32 for one that does not.
     """
     if size is None and weights is not None:
         size = _trained_size(weights)
-    if name == "one-cycle":
+    if not cropped:
         return size or SMALL_SIDE, size or SMALL_SIDE
     if size is not None:
         return size, hyperrule.side_before_crop(size)
-    loaded, cropped = hyperrule.resolution(*_first_picture(read_data_set(data)))
-    return cropped, loaded
+    loaded, side = hyperrule.resolution(*picture_size(first_picture))
+    return side, loaded
 
 
 def _trained_size(weights: Path) -> int | None:
@@ -108,12 +108,3 @@ def _trained_size(weights: Path) -> int | None:
         return read_bundle(weights).manifest.input.height
     run = weights.with_name(CONFIG_NAME)
     return int(json.loads(run.read_text("utf-8"))["size"]) if run.is_file() else None
-
-
-def _first_picture(data: DataSet) -> tuple[int, int]:
-    file = data.root / data.paths[0]
-    try:
-        with Image.open(file) as picture:
-            return picture.height, picture.width
-    except OSError as error:
-        raise DataError(f"The picture {file} cannot be read; replace it or remove it.") from error

@@ -1,90 +1,132 @@
-"""Training's augmentation: the only place where training's pixels differ from those that are served."""
+"""Training's augmentation: the only place where training's pixels differ from those that are served.
+
+What is drawn by chance is drawn apart from where it is applied: a process draws for the whole of a batch and applies
+its share, so that the pictures are the same however many processes share them.
+
+Legend: N pictures of a batch, n of a share, H and W height and width.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 GREY = 127  # zero after normalisation
 
+Draws = dict[str, Tensor]
+"""What was drawn for each picture of a batch: {name: (N, ...)}."""
 
-def standard(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifted crop (reflected borders), horizontal flip and a cut-out square, drawn for each of uint8 (N, H, W, 3).
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One way to vary pictures of `side` pixels."""
+
+    draw: Callable[[int, int, Generator], Draws]  # N, side, generator
+    apply: Callable[[Tensor, Draws], Tensor]  # uint8 (n, side, side, 3) -> the same shape
+
+
+def share_of(draws: Draws, places: Tensor) -> Draws:
+    """The draws for the pictures at `places` (n,) of a batch."""
+    return {name: drawn[places] for name, drawn in draws.items()}
+
+
+def draw_crop(count: int, loaded_side: int, side: int, generator: Generator) -> Draws:
+    """Where a square of `side` pixels lies in each picture of `loaded_side`; nothing is drawn where they are equal."""
+    if loaded_side == side:
+        return {}
+    reach = loaded_side - side + 1
+    return {name: torch.randint(0, reach, (count,), generator=generator) for name in ("top", "left")}
+
+
+def crop(images: Tensor, side: int, draws: Draws) -> Tensor:
+    """uint8 (n, H, W, 3) -> (n, side, side, 3)."""
+    if "top" not in draws:
+        return images
+    return _gathered(images, *(draws[name][:, None] + torch.arange(side) for name in ("top", "left")))
+
+
+def _draw_flip(count: int, side: int, generator: Generator) -> Draws:
+    return {"flip": torch.rand(count, generator=generator) < 0.5}
+
+
+def _flip(images: Tensor, draws: Draws) -> Tensor:
+    """Half of the pictures mirrored."""
+    return torch.where(draws["flip"][:, None, None, None], images.flip(2), images)
+
+
+def _draw_standard(count: int, side: int, generator: Generator) -> Draws:
+    reach = side // 8
+    draws = {name: torch.randint(-reach, reach + 1, (count,), generator=generator) for name in ("down", "right")}
+    draws |= _draw_flip(count, side, generator)
+    return draws | {name: torch.randint(0, side, (count,), generator=generator) for name in ("hole_row", "hole_column")}
+
+
+def _standard(images: Tensor, draws: Draws) -> Tensor:
+    """Shifted crop (reflected borders), horizontal flip and a cut-out square.
 
     The shift is up to an eighth of the side and the cut-out a quarter of it: 4 and 8 pixels at 32.
     """
-    count, height, width, _ = images.shape
-    rows = _shifted(count, height, generator)
-    columns = _shifted(count, width, generator)
-    flip = torch.rand(count, generator=generator) < 0.5
+    _, height, width, _ = images.shape
+    rows, columns = _shifted(height, draws["down"]), _shifted(width, draws["right"])
+    flip = draws["flip"]
     columns[flip] = columns[flip].flip(1)
-    images = images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    hole = _span(count, height, generator)[:, :, None] & _span(count, width, generator)[:, None, :]
+    images = _gathered(images, rows, columns)
+    hole = _span(height, draws["hole_row"])[:, :, None] & _span(width, draws["hole_column"])[:, None, :]
     images[hole] = GREY
     return images
 
 
-def strong(images: Tensor, generator: torch.Generator) -> Tensor:
-    """`standard`, and before it half of the pictures are warped and half recoloured; uint8 (N, H, W, 3).
+def _draw_strong(count: int, side: int, generator: Generator) -> Draws:
+    draws = {
+        "angle": _within(count, 25 * math.pi / 180, generator),
+        "shear": _within(count, 0.25, generator),
+        "zoom": _within(count, 0.25, generator).exp(),
+        "unwarped": torch.rand(count, generator=generator) < 0.5,
+        "uncoloured": torch.rand(count, generator=generator) < 0.5,
+        "colour": _within(count * 3, math.log(1.5), generator).exp().view(3, count).T,  # (N, 3)
+    }
+    return draws | _draw_standard(count, side, generator)
+
+
+def _strong(images: Tensor, draws: Draws) -> Tensor:
+    """`standard`, and before it half of the pictures are warped and half recoloured.
 
     Every change keeps the label. It takes longer to fit and overfits less: for runs of many epochs.
     """
-    pixels = images.permute(0, 3, 1, 2).float()
-    pixels = _recoloured(_warped(pixels, generator), generator)
-    return standard(pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1), generator)
+    pixels = _recoloured(_warped(images.permute(0, 3, 1, 2).float(), draws), draws)
+    return _standard(pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1), draws)
 
 
-def flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of uint8 (N, H, W, 3) mirrored."""
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(mirrored[:, None, None, None], images.flip(2), images)
-
-
-def crop(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A square of `side` pixels drawn anywhere in each picture: uint8 (N, H, W, 3) -> (N, side, side, 3)."""
-    count, height, width, _ = images.shape
-    if height == width == side:
-        return images
-    rows = _window(count, height, side, generator)
-    columns = _window(count, width, side, generator)
-    return images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    "none": lambda images, _: images,
-    "flip": flip,
-    "standard": standard,
-    "strong": strong,
+AUGMENTATIONS = {
+    "none": Augmentation(lambda count, side, generator: {}, lambda images, draws: images),
+    "flip": Augmentation(_draw_flip, _flip),
+    "standard": Augmentation(_draw_standard, _standard),
+    "strong": Augmentation(_draw_strong, _strong),
 }
 """What may follow the crop. The paper's fine-tuning mirrors at most; the last two are for small pictures."""
 
 
-def _warped(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of float (N, 3, H, W) rotated by up to 25 degrees, sheared by up to a quarter and scaled by up to 1.28."""
-    count = len(pixels)
-    angle = _within(count, 25 * math.pi / 180, generator)
-    shear = _within(count, 0.25, generator)
-    scale = _within(count, 0.25, generator).exp()
-    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros(count)
+def _warped(pixels: Tensor, draws: Draws) -> Tensor:
+    """Half of float (n, 3, H, W) rotated by up to 25 degrees, sheared by up to a quarter and scaled by up to 1.28."""
+    cosine, sine, shear = draws["angle"].cos(), draws["angle"].sin(), draws["shear"]
+    zero = torch.zeros_like(cosine)
     rows = [torch.stack([cosine, shear * cosine - sine, zero], 1), torch.stack([sine, shear * sine + cosine, zero], 1)]
-    warp = torch.stack(rows, 1) * scale[:, None, None]  # (N, 2, 3)
-    left_alone = torch.rand(count, generator=generator) < 0.5
-    warp[left_alone] = torch.eye(2, 3)
+    warp = torch.stack(rows, 1) * draws["zoom"][:, None, None]  # (n, 2, 3)
+    warp[draws["unwarped"]] = torch.eye(2, 3)
     grid = F.affine_grid(warp, list(pixels.shape), align_corners=False)
     warped: Tensor = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
     return warped
 
 
-def _recoloured(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast and saturation of half of float (N, 3, H, W) in [0, 255] changed by up to 1.5 times."""
-    count = len(pixels)
-    left_alone = torch.rand(count, generator=generator) < 0.5
-    factors = _within(count * 3, math.log(1.5), generator).exp().view(3, count, 1, 1, 1)
-    brightness, contrast, saturation = factors.masked_fill(left_alone.view(1, count, 1, 1, 1), 1.0)
+def _recoloured(pixels: Tensor, draws: Draws) -> Tensor:
+    """Brightness, contrast and saturation of half of float (n, 3, H, W) in [0, 255] changed by up to 1.5 times."""
+    factors = draws["colour"].masked_fill(draws["uncoloured"][:, None], 1.0)
+    brightness, contrast, saturation = factors.T[:, :, None, None, None]
     pixels = pixels * brightness
     mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
     pixels = mean + contrast * (pixels - mean)
@@ -93,27 +135,24 @@ def _recoloured(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return recoloured
 
 
-def _within(count: int, reach: float, generator: torch.Generator) -> Tensor:
-    """Uniform in [-reach, reach], (count,)."""
+def _within(count: int, reach: float, generator: Generator) -> Tensor:
+    """Uniform in [-reach, reach], (N,)."""
     return (torch.rand(count, generator=generator) * 2 - 1) * reach
 
 
-def _window(count: int, length: int, side: int, generator: torch.Generator) -> Tensor:
-    """Coordinates (N, side) of a stretch drawn anywhere inside the length."""
-    return torch.arange(side) + torch.randint(0, length - side + 1, (count, 1), generator=generator)
+def _gathered(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels at `rows` (n, h) and `columns` (n, w) of each picture, (n, h, w, 3)."""
+    return images[torch.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _shifted(count: int, side: int, generator: torch.Generator) -> Tensor:
-    """Source coordinates (N, side), shifted by chance and reflected at the borders."""
-    reach = side // 8
-    shift = torch.randint(-reach, reach + 1, (count, 1), generator=generator)
-    coordinates = (torch.arange(side) + shift).abs()
+def _shifted(side: int, shift: Tensor) -> Tensor:
+    """Source coordinates (n, side), shifted and reflected at the borders."""
+    coordinates = (torch.arange(side) + shift[:, None]).abs()
     return (side - 1) - ((side - 1) - coordinates).abs()
 
 
-def _span(count: int, side: int, generator: torch.Generator) -> Tensor:
-    """True (N, side) over a quarter of the side, centred anywhere inside it."""
-    centre = torch.randint(0, side, (count, 1), generator=generator)
-    offset = torch.arange(side) - centre
+def _span(side: int, centre: Tensor) -> Tensor:
+    """True (n, side) over a quarter of the side around the centre."""
+    offset = torch.arange(side) - centre[:, None]
     reach = side // 8
     return (offset >= -reach) & (offset < reach)

@@ -1,56 +1,87 @@
-"""The pictures of a data set as pixels: held in memory where they fit, else decoded each time they are asked for."""
+"""Pixels: pictures by their row in a data set, through the service's own preprocessing.
+
+What is trained, calibrated and evaluated is therefore what will be served. Nothing is kept: a set of millions takes no
+more memory than one batch.
+"""
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+import io
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from training.data.sets import DataSet, read_pixels
-from training.progress import track
+from service.errors import InputError
+from service.preprocess import decode
+from training.data.sets import DataSet
+from training.data.shards import span_of
+from training.errors import DataError
+from training.machine import usable_cores
 
-MEMORY_BYTES = 4 << 30
-CHUNK = 1024  # pictures
+Pixels = NDArray[np.uint8]
 
 
-class Pictures:
-    """N squares of `side` pixels, through the service's preprocessing.
+def read_picture(file: Path, *, height: int, width: int) -> Pixels:
+    """One picture, uint8 (H, W, 3). Raises DataError that names a file which cannot be read."""
+    try:
+        return decode(_encoded(file), height=height, width=width)
+    except (OSError, InputError) as error:
+        raise DataError(f"The picture {file} cannot be read ({error}) Replace it or remove it.") from error
 
-    Raises DataError that names the first picture that cannot be read, at once where all are held in memory.
+
+def read_rows(data: DataSet, rows: Sequence[int] | NDArray[np.int64], *, height: int, width: int) -> Pixels:
+    """Pictures by their rows (n,), in order: uint8 (n, H, W, 3).
+
+    Decoded by a thread for each usable core, or by one in a worker process, which has others beside it.
     """
+    pixels = np.empty((len(rows), height, width, 3), np.uint8)
 
-    def __init__(self, data: DataSet, side: int, *, memory_bytes: int = MEMORY_BYTES) -> None:
-        self.data = data
-        self.side = side
-        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
-        self._held: NDArray[np.uint8] | None = None
-        if len(data) * side * side * 3 <= memory_bytes:
-            self._held = self._decode_all()
+    def read(place: int) -> None:
+        pixels[place] = read_picture(data.root / data.paths[int(rows[place])], height=height, width=width)
 
-    def __len__(self) -> int:
-        return len(self.data)
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether every picture is decoded already."""
-        return self._held is not None
-
-    def at(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Pictures by their index, (n,) -> uint8 (n, side, side, 3)."""
-        if self._held is not None:
-            return self._held[rows]
-        return np.stack(list(self._pool.map(self._read, rows)))
-
-    def _decode_all(self) -> NDArray[np.uint8]:
-        pixels = np.empty((len(self), self.side, self.side, 3), np.uint8)
-        starts = range(0, len(self), CHUNK)
-        for start in track(starts, len(starts), "decoding"):
-            rows = range(start, min(start + CHUNK, len(self)))
-            for row, picture in zip(rows, self._pool.map(self._read, rows), strict=True):
-                pixels[row] = picture
+    if multiprocessing.parent_process() is not None or len(rows) == 1:
+        for place in range(len(rows)):
+            read(place)
         return pixels
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
+        for _ in pool.map(read, range(len(rows))):
+            pass
+    return pixels
 
-    def _read(self, row: int) -> NDArray[np.uint8]:
-        return read_pixels(self.data.root / self.data.paths[row], height=self.side, width=self.side)
+
+def read_ahead(data: DataSet, batch_size: int, *, height: int, width: int) -> Iterator[Pixels]:
+    """All pictures in order, in batches; the next batch is decoded while one is used."""
+    starts = range(0, len(data), batch_size)
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
+
+        def submit(start: int) -> list[Future[Pixels]]:
+            files = [data.root / path for path in data.paths[start : start + batch_size]]
+            return [pool.submit(read_picture, file, height=height, width=width) for file in files]
+
+        coming = submit(0) if len(data) else []
+        for start in starts:
+            batch, coming = coming, submit(start + batch_size)
+            yield np.stack([picture.result() for picture in batch])
+
+
+def picture_size(file: Path) -> tuple[int, int]:
+    """Height and width of one picture in pixels, by its header. Raises DataError that names the file."""
+    try:
+        with Image.open(io.BytesIO(_encoded(file))) as picture:
+            return picture.height, picture.width
+    except OSError as error:
+        raise DataError(f"The picture {file} cannot be read; replace it or remove it.") from error
+
+
+def _encoded(file: Path) -> bytes:
+    span = span_of(str(file))
+    if span is None:
+        return file.read_bytes()
+    with open(span.shard, "rb") as shard:
+        shard.seek(span.offset)
+        return shard.read(span.size_bytes)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,22 @@ def write(evaluation: Evaluation, out: Path) -> None:
         for name, text in tables(evaluation).items():
             (draft / name).write_text(text, "utf-8")
         draw(evaluation, draft)
+
+
+@contextmanager
+def scratch_folder(out: Path) -> Iterator[Path]:
+    """A folder on the disk of `out` for what an evaluation cannot hold in memory; it is removed at the end."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise DataError(f"Nothing can be written beside {out} ({error.strerror}); name another folder.") from error
+    try:
+        yield folder
+    except OSError as error:
+        raise DataError(f"The arrays cannot be kept in {folder} ({error.strerror}); free space there.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -9,8 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+
+from service.bundle import Bundle
+from training.data.pixels import Pixels
+from training.detectors import DETECTORS
+from training.evaluation.collection import MODEL_OUTPUTS
+from training.evaluation.detector_set import DetectorSet
+from training.scoring.session import Session
 
 ROUNDS = 7
 
@@ -39,3 +47,30 @@ def measure(calls: Mapping[str, Callable[[], object]], batch_size: int) -> dict[
             call()
             seconds[name].append(time.perf_counter() - start)
     return {name: 1000 * float(np.median(values[1:])) / batch_size for name, values in seconds.items()}
+
+
+def time_detectors(bundle: Bundle, detectors: DetectorSet, pixels: Pixels) -> Times:
+    """Everything that a verdict takes, measured on one batch of pictures."""
+    session = Session(bundle.model_path.read_bytes())
+    values = session.run(pixels, MODEL_OUTPUTS)
+    values["flat_logits"] = detectors.head.logits(values["features"])
+    calls: dict[str, Callable[[], object]] = {
+        "forward": partial(session.run, pixels, MODEL_OUTPUTS),
+        "flat head": partial(detectors.head.logits, values["features"]),
+    }
+    for name, run in detectors.passes.items():
+        values[name] = run(pixels)
+        calls[f"pass {name}"] = partial(run, pixels)
+    outputs = detectors.outputs(values)
+    for name in detectors.names:
+        if name not in detectors.passes:
+            calls[f"score {name}"] = partial(DETECTORS[name].score, outputs, detectors.statistics.get(name, {}))
+    ms = measure(calls, len(pixels))
+    own = {"odin": "perturbed_logits", "mahalanobis": "mahalanobis"}
+    return Times(
+        len(pixels),
+        ms["forward"],
+        ms["flat head"],
+        {name: ms[f"pass {key}"] for name, key in own.items() if key in detectors.passes},
+        {name: ms.get(f"score {name}", 0.0) for name in detectors.names},
+    )

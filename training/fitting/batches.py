@@ -1,23 +1,28 @@
-"""Batches: what is shown at each step. A batch is a function of (seed, step) alone, whatever came before it."""
+"""Batches: what the network is fitted on at each step, as a function of (seed, step) alone, whatever came before it.
+
+Several processes share a batch: each draws for the whole of it, which is cheap, and reads, decodes and augments its own
+share. So each picture is decoded once, and how many processes there are changes nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
-from training.data.augment import AUGMENTATIONS, crop
-from training.data.pixels import Pictures
+from training.data import loader
+from training.data.augment import AUGMENTATIONS, crop, draw_crop, share_of
+from training.data.pixels import read_rows
+from training.data.sets import DataSet
 from training.distributed import rank, world_size
 from training.fitting.recipes import Recipe
 
-Read = Callable[[NDArray[np.int64], torch.Generator], Tensor]
-"""Rows (n,) of the data and the step's generator -> what the network is fitted on, (n, ...)."""
+Rows = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -25,81 +30,108 @@ class Batch(NamedTuple):
 
     inputs: Tensor  # (n, ...)
     labels: Tensor  # (n,)
-    partners: Tensor  # (n,) labels of the pictures that were mixed in
-    share: float  # of the picture itself in the mixture; 1.0 is unmixed
+    partner: Tensor  # (n,) place in this share of what each input is mixed with
+    lam: float  # weight of the input itself in the mixture; 1.0 is unmixed
     size: int
 
 
-class Batches:
-    """N labelled things in an order drawn anew for each epoch."""
+class Inputs(Protocol):
+    """What a network is fitted on, by rows of the data."""
 
-    def __init__(self, read: Read, labels: NDArray[np.int64], recipe: Recipe, *, mixed: bool, ahead: bool) -> None:
-        self.read = read
-        self.labels = torch.from_numpy(labels)
-        self.recipe = recipe
-        self.mixed = mixed and recipe.mixup_alpha > 0
-        self.ahead = ahead  # whether the next batch is read while one is fitted
-        self.size = min(recipe.batch_size, len(labels))
-        self.per_epoch = recipe.steps_per_epoch(len(labels))
-        self.steps = recipe.steps(len(labels))
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
-
-    def at(self, step: int) -> Batch:
-        """The batch of one step, this process's share of it."""
-        rows = self._rows(step)
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-        inputs, labels, share = self.read(rows, generator), self.labels[rows], 1.0
-        partner = torch.arange(len(rows))
-        if self.mixed:
-            # One share for the whole batch, and partners from the same batch ("mixup", Zhang et al., 2018).
-            alpha = self.recipe.mixup_alpha
-            share = np.random.default_rng((self.recipe.seed, step, 1)).beta(alpha, alpha)
-            partner = torch.randperm(len(rows), generator=generator)
-            inputs = inputs.float().lerp(inputs[partner].float(), 1 - share)
-        # Every process draws the whole batch and takes its share, so that how many there are changes nothing.
-        mine = slice(rank(), None, world_size())
-        return Batch(inputs[mine], labels[mine], labels[partner][mine], share, len(rows))
-
-    def stream(self, first: int) -> Iterator[tuple[int, Batch]]:
-        """Steps and their batches from `first` on."""
-        if not self.ahead:
-            yield from ((step, self.at(step)) for step in range(first, self.steps))
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="batches") as reader:
-            coming = reader.submit(self.at, first) if first < self.steps else None
-            for step in range(first, self.steps):
-                assert coming is not None
-                batch = coming.result()
-                coming = reader.submit(self.at, step + 1) if step + 1 < self.steps else None
-                yield step, batch
-
-    def _rows(self, step: int) -> NDArray[np.int64]:
-        epoch, position = divmod(step, self.per_epoch)
-        if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.labels)))
-        return self._order[1][position * self.recipe.batch_size : (position + 1) * self.recipe.batch_size]
+    def read(self, rows: Rows, share: Tensor, generator: Generator) -> Tensor:
+        """The inputs of a batch at `rows` (N,), of which this process reads those at the places `share` (n,)."""
 
 
-def picture_batches(pictures: Pictures, side: int, recipe: Recipe) -> Batches:
-    """Pictures cropped to `side`, augmented and mixed as the recipe says."""
+@dataclass(frozen=True)
+class AugmentedPictures:
+    """Pictures squashed to `load_side`, cropped to `side` and augmented: uint8 (n, side, side, 3)."""
 
-    def read(rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        images = crop(torch.from_numpy(pictures.at(rows)), side, generator)
-        return AUGMENTATIONS[recipe.augmentation](images, generator)
+    data: DataSet
+    load_side: int
+    side: int
+    augmentation: str  # of `AUGMENTATIONS`
 
-    return Batches(read, pictures.data.labels, recipe, mixed=True, ahead=not pictures.in_memory)
+    def read(self, rows: Rows, share: Tensor, generator: Generator) -> Tensor:
+        """Decode, crop and augment this process's share."""
+        augmentation = AUGMENTATIONS[self.augmentation]
+        window = draw_crop(len(rows), self.load_side, self.side, generator)
+        draws = augmentation.draw(len(rows), self.side, generator)
+        pixels = read_rows(self.data, rows[share.numpy()], height=self.load_side, width=self.load_side)
+        images = crop(torch.from_numpy(pixels), self.side, share_of(window, share))
+        return augmentation.apply(images, share_of(draws, share))
 
 
-def feature_batches(
-    views: NDArray[np.float32], rows_of: NDArray[np.int64], labels: NDArray[np.int64], recipe: Recipe
-) -> Batches:
-    """Features (V, M, D) of the pictures at `rows_of` (N,), a view drawn by chance for each time one is shown.
+@dataclass(frozen=True)
+class CachedViews:
+    """Features (V, M, D) of the pictures at `rows_of` (N,), a view drawn by chance each time: float32 (n, D).
 
     An approximation of fitting on augmented pictures: exact only without crop, flip and mixup.
     """
 
-    def read(rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        view = torch.randint(len(views), (len(rows),), generator=generator).numpy()
-        return torch.from_numpy(views[view, rows_of[rows]])
+    views: NDArray[np.floating]
+    rows_of: Rows
 
-    return Batches(read, labels, recipe, mixed=False, ahead=False)
+    def read(self, rows: Rows, share: Tensor, generator: Generator) -> Tensor:
+        """Look this process's share up."""
+        view = torch.randint(len(self.views), (len(rows),), generator=generator)[share].numpy()
+        return torch.from_numpy(self.views[view, self.rows_of[rows[share.numpy()]]].astype(np.float32, copy=False))
+
+
+class Batches:
+    """The batches of a fit, in an order drawn anew for each epoch."""
+
+    def __init__(
+        self, inputs: Inputs, labels: NDArray[np.int64], recipe: Recipe, *, mixup_alpha: float, workers: int | None
+    ) -> None:
+        self.inputs = inputs
+        self.labels = torch.from_numpy(labels)
+        self.seed = recipe.seed
+        self.mixup_alpha = mixup_alpha
+        self.workers = workers  # processes that read ahead
+        self.batch_size = recipe.batch_size
+        self.size = min(recipe.batch_size, len(labels))
+        self.per_epoch = recipe.steps_per_epoch(len(labels))
+        self.steps = recipe.steps(len(labels))
+        self.rank, self.world_size = rank(), world_size()
+        self._order: tuple[int, Rows] = (-1, np.empty(0, np.int64))
+
+    def at(self, step: int) -> Batch:
+        """This process's share of the batch of one step."""
+        rows = self._rows(step)
+        share = self.share(len(rows))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        inputs, labels = self.inputs.read(rows, share, generator), self.labels[rows[share.numpy()]]
+        if not self.mixup_alpha:
+            return Batch(inputs, labels, torch.arange(len(share)), 1.0, len(rows))
+        # One weight for the whole batch, and partners from the same batch ("mixup", Zhang et al., 2018).
+        lam = np.random.default_rng((self.seed, step, 1)).beta(self.mixup_alpha, self.mixup_alpha)
+        # Neighbours are partners: the order is drawn by chance already, and a pair stays in one share.
+        partner = (torch.arange(len(share)) ^ 1).clamp(max=max(0, len(share) - 1))
+        return Batch(inputs, labels, partner, float(lam), len(rows))
+
+    def share(self, size: int) -> Tensor:
+        """The places of this process in a batch of `size`, (n,): every so many, in pairs where pictures are mixed."""
+        place = torch.arange(size)
+        return place[place // (2 if self.mixup_alpha else 1) % self.world_size == self.rank]
+
+    def stream(self, first: int) -> Iterator[tuple[int, Batch]]:
+        """Steps and their batches from `first` on."""
+        steps = range(first, self.steps)
+        return zip(steps, loader.read(self, steps, workers=self.workers), strict=True)
+
+    def _rows(self, step: int) -> Rows:
+        epoch, position = divmod(step, self.per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.labels)))
+        return self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
+
+
+def picture_batches(data: DataSet, load_side: int, side: int, recipe: Recipe, *, workers: int | None = None) -> Batches:
+    """Pictures cropped to `side`, augmented and mixed as the recipe says."""
+    inputs = AugmentedPictures(data, load_side, side, recipe.augmentation)
+    return Batches(inputs, data.labels, recipe, mixup_alpha=recipe.mixup_alpha, workers=workers)
+
+
+def feature_batches(views: NDArray[np.floating], rows_of: Rows, labels: NDArray[np.int64], recipe: Recipe) -> Batches:
+    """Cached features, unmixed; a lookup needs no reading ahead."""
+    return Batches(CachedViews(views, rows_of), labels, recipe, mixup_alpha=0.0, workers=0)

@@ -7,11 +7,11 @@ that an interrupted run that is resumed ends with the weights of one that was no
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +32,11 @@ Model = TypeVar("Model", bound=Heads)
 CHECKPOINT_NAME = "checkpoint.pt"
 CHECKPOINT_EVERY_SECONDS = 600.0
 SHORT_EPOCH_SECONDS = 0.5
+REPORT_EVERY_EPOCHS = 5
 
 
 class Objective(nn.Module):
-    """The loss of a share of a batch, as one module, so that several processes can average its gradients."""
+    """The loss of some inputs, as one module, so that several processes can average its gradients."""
 
     def __init__(self, network: Heads, recipe: Recipe, *, on_features: bool) -> None:
         super().__init__()
@@ -43,11 +44,11 @@ class Objective(nn.Module):
         self.recipe = recipe
         self.on_features = on_features
 
-    def forward(self, inputs: Tensor, labels: Tensor, partners: Tensor, share: float) -> Tensor:  # noqa: D102
+    def forward(self, inputs: Tensor, labels: Tensor, partner_labels: Tensor, lam: float) -> Tensor:  # noqa: D102
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             features = inputs if self.on_features else self.network(inputs)
         loss = self._loss(features, labels)
-        return loss if share == 1.0 else share * loss + (1 - share) * self._loss(features, partners)
+        return loss if lam == 1.0 else lam * loss + (1 - lam) * self._loss(features, partner_labels)
 
     def _loss(self, features: Tensor, labels: Tensor) -> Tensor:
         weights = {"flat_weight": self.recipe.flat_weight, "group_weight": self.recipe.group_weight}
@@ -55,7 +56,7 @@ class Objective(nn.Module):
 
 
 @dataclass
-class Fit(Generic[Model]):
+class State(Generic[Model]):
     """What changes while fitting, and what a checkpoint holds."""
 
     network: Model
@@ -67,10 +68,17 @@ class Fit(Generic[Model]):
         """The network that a run keeps: the average of the weights where the recipe asks for one."""
         return self.network if self.averaged is None else self.averaged.module  # type: ignore[return-value]
 
-    def state(self) -> dict[str, object]:
+    def content(self) -> dict[str, object]:
         """Everything that the next step depends on."""
         parts = {"network": self.network, "averaged": self.averaged, "optimizer": self.optimizer}
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+    def restore(self, content: Mapping[str, Any]) -> None:
+        """Take over what `content` gave."""
+        self.network.load_state_dict(content["network"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(content["averaged"])
+        self.optimizer.load_state_dict(content["optimizer"])
 
 
 def fit(
@@ -87,35 +95,32 @@ def fit(
     With `on_features` the batches hold (n, D) features of a frozen backbone, and the heads alone are fitted. `report`
     is a line on the network as it is, for the log.
     """
-    if batches.size < world_size():
-        raise SettingError(f"Batches of {batches.size} cannot be shared by {world_size()} processes; make them larger.")
-    if not (recipe.flat_weight or recipe.group_weight):
-        raise SettingError("Both losses have no weight; give --flat-weight or --group-weight.")
-    network.to(device()).close_unused(flat=recipe.flat_weight > 0, group=recipe.group_weight > 0)
-    going = _start(network, recipe)
-    first = _resume(run / CHECKPOINT_NAME, recipe, going)
+    _check(batches, recipe)
+    _place(network, recipe)
+    state = _start(network, recipe)
+    first = _resume(run / CHECKPOINT_NAME, recipe, state)
     objective: nn.Module = Objective(network, recipe, on_features=on_features)
     if world_size() > 1:
         objective = DistributedDataParallel(objective, forward_sync_buffers=False)  # buffers are constants
-    started = saved = time.monotonic()
-    total, since = torch.zeros((), device=device()), 0
-    for step, batch in _shown(batches, first):
-        for group in going.optimizer.param_groups:
+    log = _Log(batches, report)
+    saved = time.monotonic()
+    stream = batches.stream(first)
+    for step, batch in track(stream, batches.steps - first, "step") if rank() == 0 else stream:
+        for group in state.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step, batches.steps)
-        total, since = total + take_step(objective, batch, recipe, going.optimizer), since + 1
-        if going.averaged is not None:
-            going.averaged.update_parameters(network)
-        ended = (step + 1) % batches.per_epoch == 0 or step + 1 == batches.steps
+        log.add(take_step(objective, batch, recipe, state.optimizer))
+        if state.averaged is not None:
+            state.averaged.update_parameters(network)
         done = step + 1 == batches.steps
+        ended = done or (step + 1) % batches.per_epoch == 0
         # Epochs of a step or two are not worth a file each.
         due = SHORT_EPOCH_SECONDS if ended else CHECKPOINT_EVERY_SECONDS
         if rank() == 0 and (done or time.monotonic() - saved >= due):
-            checkpoint.save({"step": step + 1, "recipe": asdict(recipe), **going.state()}, run / CHECKPOINT_NAME)
+            checkpoint.save({"step": step + 1, "recipe": asdict(recipe), **state.content()}, run / CHECKPOINT_NAME)
             saved = time.monotonic()
-        if rank() == 0 and ended and (done or time.monotonic() - started >= SHORT_EPOCH_SECONDS):
-            _say_epoch(step, batches, float(total) / since, time.monotonic() - started, going.kept, report)
-            started, total, since = time.monotonic(), torch.zeros((), device=device()), 0
-    return going.kept.cpu()
+        if rank() == 0 and ended:
+            log.epoch_ended(step + 1, state.kept)
+    return state.kept.cpu()
 
 
 def take_step(objective: nn.Module, batch: Batch, recipe: Recipe, optimizer: torch.optim.Optimizer) -> Tensor:
@@ -124,24 +129,48 @@ def take_step(objective: nn.Module, batch: Batch, recipe: Recipe, optimizer: tor
     Parts and shares are weighted by their size, so the gradient is that of the whole batch at once.
     """
     optimizer.zero_grad()
-    count = len(batch.labels)
-    edges = list(range(0, count, recipe.micro_batch or max(1, count)))
+    inputs, labels = (tensor.to(device(), non_blocking=True) for tensor in (batch.inputs, batch.labels))
+    count = len(labels)
+    size = recipe.micro_batch or max(1, count)
+    parts = [slice(start, start + size) for start in range(0, count, size)]
     loss = torch.zeros((), device=device())
-    for start in edges:
-        part = slice(start, start + (recipe.micro_batch or count))
-        inputs, labels, partners = (tensor[part].to(device()) for tensor in batch[:3])
-        last = start == edges[-1]
+    for part in parts:
+        partner = batch.partner[part]
+        mixed = inputs[part] if batch.lam == 1.0 else mixup(inputs[part], inputs[partner], batch.lam)
+        last = part is parts[-1]
         waiting = objective.no_sync if isinstance(objective, DistributedDataParallel) and not last else nullcontext
         with waiting():
-            mean = objective(inputs, labels, partners, batch.share)
-            (mean * (len(labels) * world_size() / batch.size)).backward()
-        loss += mean.detach() * len(labels) / count
-    if len(edges) == 1 or recipe.steps_after_split:
+            mean = objective(mixed, labels[part], labels[partner], batch.lam)
+            (mean * (len(mixed) * world_size() / batch.size)).backward()
+        loss += mean.detach() * len(mixed) / count
+    if len(parts) == 1 or recipe.steps_after_split:
         optimizer.step()
     return loss
 
 
-def _start(network: Model, recipe: Recipe) -> Fit[Model]:
+def mixup(inputs: Tensor, partners: Tensor, lam: float) -> Tensor:
+    """lam * inputs + (1 - lam) * partners, in float32 ("mixup", Zhang et al., 2018)."""
+    return inputs.float().lerp(partners.float(), 1 - lam)
+
+
+def _check(batches: Batches, recipe: Recipe) -> None:
+    if not len(batches.share(batches.size)):
+        raise SettingError(f"Batches of {batches.size} cannot be shared by {world_size()} processes; make them larger.")
+    if not (recipe.flat_weight or recipe.group_weight):
+        raise SettingError("Both losses have no weight; give --flat-weight or --group-weight.")
+
+
+def _place(network: Heads, recipe: Recipe) -> None:
+    """Onto the device, in the layout that its convolutions are fastest in, compiled where the recipe says so."""
+    network.to(device())
+    if device().type == "cuda":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.close_unused(flat=recipe.flat_weight > 0, group=recipe.group_weight > 0)
+    if recipe.compile:
+        network.compile()
+
+
+def _start(network: Model, recipe: Recipe) -> State[Model]:
     optimizer = torch.optim.SGD(
         [parameter for parameter in network.parameters() if parameter.requires_grad],
         recipe.learning_rate,
@@ -152,7 +181,7 @@ def _start(network: Model, recipe: Recipe) -> Fit[Model]:
     averaged = None
     if recipe.average_decay:
         averaged = AveragedModel(network, multi_avg_fn=_exponential_average(recipe.average_decay))
-    return Fit(network, averaged, optimizer)
+    return State(network, averaged, optimizer)
 
 
 def _exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
@@ -165,31 +194,42 @@ def _exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | i
     return update
 
 
-def _shown(batches: Batches, first: int) -> Iterator[tuple[int, Batch]]:
-    stream = batches.stream(first)
-    return iter(track(stream, batches.steps - first, "step")) if rank() == 0 else stream
+class _Log(Generic[Model]):
+    """Says how each epoch went; epochs that end within a moment share a line."""
+
+    def __init__(self, batches: Batches, report: Callable[[Model], str]) -> None:
+        self._batches = batches
+        self._report = report
+        self._begin()
+
+    def _begin(self) -> None:
+        self._started, self._steps = time.monotonic(), 0
+        self._loss = torch.zeros((), device=device())
+
+    def add(self, loss: Tensor) -> None:
+        self._loss, self._steps = self._loss + loss, self._steps + 1
+
+    def epoch_ended(self, steps: int, kept: Model) -> None:
+        """`steps` have been taken since the first of all."""
+        seconds, done = time.monotonic() - self._started, steps == self._batches.steps
+        if not done and seconds < SHORT_EPOCH_SECONDS:
+            return
+        epoch, epochs = steps // self._batches.per_epoch, self._batches.steps // self._batches.per_epoch
+        report = self._report(kept) if done or epoch % REPORT_EVERY_EPOCHS == 0 else ""
+        loss = float(self._loss) / self._steps
+        say(f"epoch {epoch:3d} of {epochs}  loss {loss:.4f}  {seconds:.0f} s  {report}".rstrip())
+        self._begin()
 
 
-def _say_epoch(
-    step: int, batches: Batches, loss: float, seconds: float, kept: Model, report: Callable[[Model], str]
-) -> None:
-    epoch, epochs = (step + 1) // batches.per_epoch, batches.steps // batches.per_epoch
-    checked = epoch % 5 == 0 or step + 1 == batches.steps
-    say(f"epoch {epoch:3d} of {epochs}  loss {loss:.4f}  {seconds:.0f} s  {report(kept) if checked else ''}".rstrip())
-
-
-def _resume(file: Path, recipe: Recipe, going: Fit[Model]) -> int:
+def _resume(file: Path, recipe: Recipe, state: State[Model]) -> int:
     """Load an interrupted run's state and return its step; 0 where there is none."""
     if not file.exists():
         return 0
-    state = checkpoint.load(file)
-    if state["recipe"] != asdict(recipe):
+    content = checkpoint.load(file)
+    if content["recipe"] != asdict(recipe):
         raise CheckpointError(
             f"{file} is of a run with other settings; name another --out, or the same settings to resume."
         )
-    going.network.load_state_dict(state["network"])
-    if going.averaged is not None:
-        going.averaged.load_state_dict(state["averaged"])
-    going.optimizer.load_state_dict(state["optimizer"])
-    say(f"resuming at step {state['step']}")
-    return int(state["step"])
+    state.restore(content)
+    say(f"resuming at step {content['step']}")
+    return int(content["step"])

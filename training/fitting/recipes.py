@@ -29,6 +29,7 @@ class Recipe:
     micro_batch: int | None = None  # pictures a forward pass; a batch is split into parts of this size
     steps_after_split: bool = True  # False repeats B1: once a batch is split, the optimiser never steps
     bf16: bool = False
+    compile: bool = False  # the network by torch.compile
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,6 +66,7 @@ def one_cycle(
     group_weight: float = 1.0,
     micro_batch: int | None = None,
     bf16: bool = False,
+    compile: bool = False,
     seed: int = 0,
 ) -> Recipe:
     """SGD with Nesterov momentum over a one-cycle schedule, and the average of the weights is kept."""
@@ -80,6 +82,7 @@ def one_cycle(
         average_decay=0.998,
         micro_batch=micro_batch,
         bf16=bf16,
+        compile=compile,
         seed=seed,
     )
 
@@ -92,6 +95,7 @@ def paper(
     flat_weight: float = 1.0,
     group_weight: float = 1.0,
     bf16: bool = False,
+    compile: bool = False,
     seed: int = 0,
 ) -> Recipe:
     """The paper's fine-tuning (§4.1, "Training Details") of a number of pictures; BiT-HyperRule with SGD."""
@@ -108,5 +112,6 @@ def paper(
         micro_batch=micro_batch,
         steps_after_split=settings.accumulation != "official",
         bf16=bf16,
+        compile=compile,
         seed=seed,
     )

@@ -12,17 +12,18 @@ bundle/           what is served, once exported
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from training.data.sets import DataSet, hold_out, read_data_set, with_substitutes, write_list
+from training.data.lists import write_list
+from training.data.splits import Split, split
 from training.errors import CheckpointError, DataError
 from training.files import write_text
 from training.fitting import checkpoint
 from training.fitting.recipes import Recipe
 from training.grouping.groups import Grouping
+from training.model.backbone import backbone
 from training.model.network import Network
 from training.reproduction import Settings, restored
 
@@ -51,13 +52,53 @@ class RunConfig:
     validation: float  # share of each class held out for choices
     recipe: Recipe
     settings: Settings
+    half_features: bool = False  # keep cached features as float16
+
+    @property
+    def on_features(self) -> bool:
+        """Whether the heads are fitted on cached features of a frozen backbone."""
+        return self.open_blocks == 0 and not self.online
+
+    def split(self) -> Split:
+        """The data of the run and its parts."""
+        return split(
+            self.data,
+            calibration=self.calibration,
+            validation=self.validation,
+            substitutes=self.settings.unreadable == "official",
+            seed=self.recipe.seed,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
-def open_run(config: RunConfig, grouping: Grouping, fitted: DataSet, calibration: DataSet, validation: DataSet) -> None:
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run left behind."""
+
+    config: RunConfig
+    classes: tuple[str, ...]
+    grouping: Grouping
+    data_fingerprint: dict[str, Any]
+    network: Network
+
+    def split(self) -> Split:
+        """The parts of the data that the run was fitted on.
+
+        Raises DataError where the data is no longer the same: what was held out is not known then.
+        """
+        parts = self.config.split()
+        if parts.fitted.fingerprint() != self.data_fingerprint:
+            raise DataError(
+                f"{self.config.data} is no longer what the run was fitted on, so its held-out pictures are not known; "
+                "restore it, or export with --no-statistics."
+            )
+        return parts
+
+
+def open_run(config: RunConfig, grouping: Grouping, parts: Split) -> None:
     """Write what is known before fitting: the settings and the held-out lists.
 
     Raises CheckpointError, with nothing changed, where the folder is of a run with other settings, data or groups.
@@ -65,58 +106,38 @@ def open_run(config: RunConfig, grouping: Grouping, fitted: DataSet, calibration
     groups = [
         {"name": name, "classes": list(members)} for name, members in zip(grouping.names, grouping.members, strict=True)
     ]
-    known = {"classes": list(fitted.classes), "groups": groups, "data_fingerprint": fitted.fingerprint()}
+    known = {"classes": list(parts.whole.classes), "groups": groups, "data_fingerprint": parts.fitted.fingerprint()}
     content = json.loads(json.dumps(config.as_json() | known))
     file = config.out / CONFIG_NAME
     if file.exists() and (other := _difference(_read_config(config.out), content)):
         raise CheckpointError(
             f"{config.out} is of a run with another {other}; name another --out, or the same settings to resume."
         )
-    write_list(calibration, config.out / CALIBRATION_NAME)
-    write_list(validation, config.out / VALIDATION_NAME)
+    for name, part in ((CALIBRATION_NAME, parts.calibration), (VALIDATION_NAME, parts.validation)):
+        write_list(part.root, part.paths, part.labels, config.out / name)
     write_text(file, json.dumps(content, indent=1))
 
 
-def split(config: RunConfig) -> tuple[DataSet, list[DataSet]]:
-    """The whole data of a run, and its pictures for calibration, for validation and to fit on."""
-    return _split(config.data, (config.calibration, config.validation), config.settings, config.recipe.seed)
-
-
-def split_again(config: dict[str, Any]) -> list[DataSet]:
-    """The pictures for calibration, for validation and to fit on of a finished run, by its saved settings.
-
-    Raises DataError where the data is no longer what the run was fitted on: what was held out is not known then.
-    """
-    shares = (config["calibration"], config["validation"])
-    settings = restored(config["settings"])
-    data, parts = _split(Path(config["data"]), shares, settings, config["recipe"]["seed"])
-    if parts[-1].fingerprint() != config["data_fingerprint"]:
-        raise DataError(
-            f"{data.root} is no longer what the run was fitted on, so its held-out pictures are not known; "
-            "restore it, or export with --no-statistics."
-        )
-    return parts
-
-
-def _split(path: Path, shares: Sequence[float], settings: Settings, seed: int) -> tuple[DataSet, list[DataSet]]:
-    data = read_data_set(path)
-    if settings.unreadable == "official":
-        data = with_substitutes(data, seed=seed)
-    return data, hold_out(data, shares, seed=seed)
-
-
-def close_run(config: RunConfig, network: Network) -> None:
+def close_run(folder: Path, network: Network) -> None:
     """Write the weights of the finished run."""
-    checkpoint.save({"network": network.state_dict()}, config.out / NETWORK_NAME)
+    checkpoint.save({"network": network.state_dict()}, folder / NETWORK_NAME)
 
 
-def load_run(folder: Path) -> tuple[Network, dict[str, Any]]:
-    """The network and the settings of a finished run; CheckpointError where it is not one."""
-    config = _read_config(folder)
-    names = tuple(group["name"] for group in config["groups"])
-    network = Network(config["backbone"], Grouping(names, tuple(tuple(group["classes"]) for group in config["groups"])))
-    network.load_state_dict(checkpoint.load(folder / NETWORK_NAME)["network"])
-    return network.eval(), config
+def load_run(folder: Path) -> FinishedRun:
+    """What a finished run left in its folder; CheckpointError where it is not one."""
+    saved = _read_config(folder)
+    weights = checkpoint.load(folder / NETWORK_NAME)["network"]
+    groups, classes, fingerprint = (saved.pop(name) for name in ("groups", "classes", "data_fingerprint"))
+    grouping = Grouping(tuple(group["name"] for group in groups), tuple(tuple(group["classes"]) for group in groups))
+    network = Network(backbone(saved["backbone"]), grouping)
+    network.load_state_dict(weights)
+    return FinishedRun(_config(saved), tuple(classes), grouping, fingerprint, network.eval())
+
+
+def _config(saved: dict[str, Any]) -> RunConfig:
+    paths = {name: saved[name] and Path(saved[name]) for name in ("data", "out", "weights", "features")}
+    nested = {"recipe": Recipe(**saved["recipe"]), "settings": restored(saved["settings"])}
+    return RunConfig(**{**saved, **paths, **nested})
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

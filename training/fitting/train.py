@@ -1,7 +1,11 @@
-"""From labelled pictures to the weights of a finished run: split, group, fit."""
+"""From labelled pictures to the weights of a finished run: split, group, fit.
+
+`RunConfig` goes no further than this file: each part below it is given what it needs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -9,90 +13,117 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.pixels import Pictures
 from training.data.sets import DataSet
+from training.data.splits import Split
 from training.distributed import rank
 from training.errors import GroupingError, SettingError
 from training.fitting.batches import feature_batches, picture_batches
-from training.fitting.features import cached_features, extract
+from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
+from training.fitting.feature_cache import CHUNK
 from training.fitting.loop import fit
-from training.fitting.run import RunConfig, close_run, open_run, split
-from training.grouping import groups
-from training.grouping.groups import Grouping
+from training.fitting.run import RunConfig, close_run, open_run
+from training.grouping.groups import Grouping, warnings
 from training.grouping.strategies import grouping_of
-from training.model.backbone import backbone
-from training.model.network import Network
+from training.model.backbone import Backbone, backbone
+from training.model.network import Heads, Network
 from training.progress import say
 from training.weights.reading import read_backbone
 
 
-def train(config: RunConfig) -> None:
-    """Fit a network as `config` says into the folder `config.out`, resuming an interrupted run there."""
-    data, (calibration, validation, fitted) = split(config)
+def train(config: RunConfig, parts: Split, *, workers: int | None = None) -> None:
+    """Fit a network as `config` says into the folder `config.out`, resuming an interrupted run there.
 
+    `parts` are `config.split()`; `workers` are processes that read pictures, by default one for each usable core.
+    """
     torch.manual_seed(config.recipe.seed)
-    grouping = _grouping(config, data, fitted)
-    network = Network(config.backbone, grouping, zero_heads=config.settings.head_start != "paper")
+    extractor = backbone(config.backbone)
     if config.weights is not None:
-        read_backbone(config.weights, network.backbone)
-    _open_blocks(config, network)
+        read_backbone(config.weights, extractor)
+    extractor.open(_open_blocks(config.open_blocks, extractor, config.backbone))
+    features = _features(config, extractor, parts.whole, workers) if config.on_features else None
+    grouping = _grouping(config, extractor, parts, features, workers)
+    network = Network(extractor, grouping, zero_heads=config.settings.head_start != "paper")
     if rank() == 0:
-        say(f"{len(fitted)} pictures to fit, {len(calibration)} to calibrate, {len(validation)} to validate")
-        say(f"{config.backbone}, {len(data.classes)} classes in {len(grouping.names)} groups")
-        for warning in groups.warnings(grouping):
-            say(f"warning: {warning}")
-        open_run(config, grouping, fitted, calibration, validation)
-    if config.open_blocks == 0 and not config.online:
-        network = _fit_heads(config, network, data, fitted, validation)
+        _announce(config.backbone, grouping, parts)
+        open_run(config, grouping, parts)
+    if features is None:
+        fitted = _fit_network(config, network, parts, workers)
     else:
-        network = _fit_network(config, network, fitted, validation)
+        fitted = _fit_heads(config, network, parts, features)
     if rank() == 0:
-        close_run(config, network)
+        close_run(config.out, fitted)
 
 
-def _open_blocks(config: RunConfig, network: Network) -> None:
-    blocks = len(network.backbone.config.units)
-    if config.open_blocks is not None and config.open_blocks > blocks:
-        raise SettingError(f"{config.backbone} has {blocks} blocks; open 0 to {blocks} of them, or all.")
-    network.backbone.open(config.open_blocks)
+def _open_blocks(blocks: int | None, extractor: Backbone, name: str) -> int | None:
+    available = len(extractor.config.units)
+    if blocks is not None and blocks > available:
+        raise SettingError(f"{name} has {available} blocks; open 0 to {available} of them, or all.")
+    return blocks
 
 
-def _fit_network(config: RunConfig, network: Network, fitted: DataSet, validation: DataSet) -> Network:
-    """On pictures: exact, whatever the recipe does to them."""
-    pictures, held_out = Pictures(fitted, config.load_size), Pictures(validation, config.size)
-
-    def report(network: Network) -> str:
-        return _accuracy(extract(network.backbone, held_out, bf16=config.recipe.bf16), validation.labels, network)
-
-    return fit(network, picture_batches(pictures, config.size, config.recipe), config.recipe, config.out, report)
-
-
-def _fit_heads(config: RunConfig, network: Network, data: DataSet, fitted: DataSet, validation: DataSet) -> Network:
-    """On cached features: the backbone runs once over each view of a picture instead of once an epoch."""
+def _features(config: RunConfig, extractor: Backbone, data: DataSet, workers: int | None) -> NDArray[np.floating]:
+    """All views of all pictures, (V, N, D): the backbone runs once over each instead of once an epoch."""
     if rank() == 0 and config.views > 1:
         say(f"approximate: {config.views} views stand for the augmentation and pictures are not mixed; see --online")
-    features = _features(config, network, data)
-    seen = torch.from_numpy(features[0, data.rows_of(validation)])
-    report = partial(_accuracy, seen, validation.labels)
-    batches = feature_batches(features, data.rows_of(fitted), fitted.labels, config.recipe)
-    return fit(network, batches, config.recipe, config.out, report, on_features=True)
-
-
-def _features(config: RunConfig, network: Network, data: DataSet) -> NDArray[np.float32]:
     return cached_features(
         config.features or config.out / "features",
-        network.backbone,
+        extractor,
         data,
         config.size,
-        load_side=config.load_size,
-        augmentation=config.recipe.augmentation,
-        views=config.views,
-        seed=config.recipe.seed,
+        Views(config.views, config.load_size, config.recipe.augmentation, config.recipe.seed),
         bf16=config.recipe.bf16,
+        half=config.half_features,
+        workers=workers,
     )
 
 
-def _accuracy(features: Tensor, labels: NDArray[np.int64], network: Network) -> str:
+def _grouping(
+    config: RunConfig, extractor: Backbone, parts: Split, features: NDArray[np.floating] | None, workers: int | None
+) -> Grouping:
+    def means() -> NDArray[np.float32]:
+        """Mean feature of each class (C, D) from the backbone that the run starts with, over the fitted pictures."""
+        if config.weights is None:
+            raise GroupingError("Clusters need features of a trained backbone; name --weights or another --grouping.")
+        if features is None:
+            chunks = extract(extractor, parts.fitted, config.size, bf16=config.recipe.bf16, workers=workers)
+        else:
+            rows = np.array_split(parts.fitted_rows, max(1, len(parts.fitted_rows) // CHUNK))
+            chunks = (torch.from_numpy(features[0, some]) for some in rows)
+        return class_means(chunks, parts.fitted.labels, len(parts.whole.classes))
+
+    data, settings = parts.whole, config.settings
+    return grouping_of(config.grouping, data, means, seed=config.recipe.seed, settings=settings)
+
+
+def _announce(name: str, grouping: Grouping, parts: Split) -> None:
+    counts = f"{len(parts.fitted)} pictures to fit, {len(parts.calibration)} to calibrate"
+    say(f"{counts}, {len(parts.validation)} to validate")
+    say(f"{name}, {grouping.class_count} classes in {len(grouping.names)} groups")
+    for warning in warnings(grouping):
+        say(f"warning: {warning}")
+
+
+def _fit_network(config: RunConfig, network: Network, parts: Split, workers: int | None) -> Network:
+    """On pictures: exact, whatever the recipe does to them."""
+    recipe, held_out = config.recipe, parts.validation
+
+    def report(network: Network) -> str:
+        features = extract_all(network.backbone, held_out, config.size, bf16=recipe.bf16, workers=workers)
+        return _accuracy(network, features, held_out.labels)
+
+    batches = picture_batches(parts.fitted, config.load_size, config.size, recipe, workers=workers)
+    return fit(network, batches, recipe, config.out, report)
+
+
+def _fit_heads(config: RunConfig, network: Network, parts: Split, features: NDArray[np.floating]) -> Network:
+    """On cached features."""
+    served = torch.from_numpy(features[0, parts.validation_rows].astype(np.float32))
+    report: Callable[[Heads], str] = partial(_accuracy, features=served, labels=parts.validation.labels)
+    batches = feature_batches(features, parts.fitted_rows, parts.fitted.labels, config.recipe)
+    return fit(network, batches, config.recipe, config.out, report, on_features=True)
+
+
+def _accuracy(network: Heads, features: Tensor, labels: NDArray[np.int64]) -> str:
     """A line on both heads' top-1 over the pictures held out for choices."""
     if not len(labels):
         return ""
@@ -101,22 +132,8 @@ def _accuracy(features: Tensor, labels: NDArray[np.int64], network: Network) -> 
     with torch.no_grad():
         flat = network.flat(features).argmax(dim=1)
         group = network.group.probabilities(network.group(features))[0].argmax(dim=1)
-    return f"validation top-1: flat {_share(flat == target):.3f}, group {_share(group == target):.3f}"
+    return f"validation top-1: flat {_mean(flat == target):.3f}, group {_mean(group == target):.3f}"
 
 
-def _share(right: Tensor) -> float:
+def _mean(right: Tensor) -> float:
     return float(right.float().mean())
-
-
-def _grouping(config: RunConfig, data: DataSet, fitted: DataSet) -> Grouping:
-    def class_means() -> NDArray[np.float32]:
-        """Mean feature of each class (C, D) from the backbone that the run starts with."""
-        if config.weights is None:
-            raise GroupingError("Clusters need features of a trained backbone; name --weights or another --grouping.")
-        extractor = backbone(config.backbone)
-        read_backbone(config.weights, extractor)
-        pictures = Pictures(fitted, config.size)
-        features = extract(extractor, pictures, bf16=config.recipe.bf16).numpy()
-        return np.stack([features[fitted.labels == label].mean(axis=0) for label in range(len(data.classes))])
-
-    return grouping_of(config.grouping, data, class_means, seed=config.recipe.seed, settings=config.settings)

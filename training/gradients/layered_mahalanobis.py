@@ -11,7 +11,7 @@ Legend: N pictures, C classes, L taps, F channels of a tap.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -71,13 +71,15 @@ class Layered:
 
 def fit(
     network: Network,
-    train: NDArray[np.uint8],
+    train: Iterable[NDArray[np.uint8]],
     train_labels: NDArray[np.int64],
     held_out: NDArray[np.uint8],
     held_out_labels: NDArray[np.int64],
     settings: Settings,
 ) -> Layered:
-    """Gaussians from the training pictures, regression and step from the held-out ones; all uint8 (N, H, W, 3).
+    """Gaussians from the training pictures, regression and step from the held-out ones; all uint8 (n, H, W, 3).
+
+    Training pictures come in batches, in the order of their labels (N,), so that none need be kept.
 
     One half of the held-out pictures and their attacks fit a regression for each step; the step with the lowest FPR95
     on the other half is kept. `official` fits on ID test pictures: the caller passes them as `held_out`.
@@ -85,7 +87,7 @@ def fit(
     """
     if len(held_out) < 20:
         raise DataError(f"{len(held_out)} held-out pictures are too few for the regression; hold at least 20 out.")
-    taps = fit_taps(network.backbone, _images(network, train), train_labels)
+    taps = fit_taps(network.backbone, (_images(network, pixels) for pixels in train), train_labels)
     clean = _images(network, held_out)
     low = 0.0 if settings.adversarial_clamp == "official" else -1.0  # the authors clamp as if pictures were in [0, 1]
     attacked = attack(network, clean, torch.from_numpy(held_out_labels), low=low)
@@ -101,10 +103,11 @@ def fit(
     return best[1]
 
 
-def fit_taps(backbone: Backbone, images: Tensor, labels: NDArray[np.int64]) -> tuple[Tap, ...]:
-    """Class means and the inverse of the shared covariance of every tap, in float64."""
+def fit_taps(backbone: Backbone, images: Iterable[Tensor], labels: NDArray[np.int64]) -> tuple[Tap, ...]:
+    """Class means and the inverse of the shared covariance of every tap, in float64, of batches (n, 3, H, W)."""
+    device = next(backbone.parameters()).device
     with torch.no_grad():
-        batches = [tap_features(backbone, batch) for batch in _batches(images)]
+        batches = [tap_features(backbone, batch) for batch in images]
     taps = []
     for parts in zip(*batches, strict=True):
         features = torch.cat(parts).double().cpu().numpy()
@@ -112,7 +115,7 @@ def fit_taps(backbone: Backbone, images: Tensor, labels: NDArray[np.int64]) -> t
         centred = features - means[places]
         factor = inverse_factor(centred.T @ centred / len(centred))
         tap = Tap(torch.from_numpy(means), torch.from_numpy(factor.T @ factor))
-        taps.append(Tap(tap.means.to(images.device), tap.precision.to(images.device)))
+        taps.append(Tap(tap.means.to(device), tap.precision.to(device)))
     return tuple(taps)
 
 

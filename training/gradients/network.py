@@ -14,17 +14,19 @@ import torch
 from numpy.typing import NDArray
 
 from service.bundle import Bundle
-from training.data.pixels import Pictures
-from training.data.sets import DataSet, hold_out, read_data_set
+from training.data.pixels import Pixels, read_ahead, read_rows
+from training.data.sets import DataSet, read_data_set
+from training.data.splits import hold_out
 from training.detectors import Head, Statistics
 from training.gradients import layered_mahalanobis as layered
 from training.gradients.perturbation import PUBLISHED_EPSILON, perturbed_logits
 from training.grouping.groups import Grouping
+from training.model.backbone import backbone
 from training.model.network import Network
 from training.reproduction import Settings
 from training.weights.reading import read_backbone
 
-Pass = Callable[[NDArray[np.uint8]], NDArray[Any]]
+Pass = Callable[[Pixels], NDArray[Any]]
 MOST_PICTURES = 20_000
 HELD_OUT = 1000  # pictures for the regression of the layered Mahalanobis, as in the authors' code
 
@@ -33,7 +35,7 @@ def rebuild(bundle: Bundle, head: Head) -> Network:
     """The backbone of the exported model with the flat head; the group head is left at zero."""
     groups = bundle.manifest.groups
     grouping = Grouping(tuple(group.name for group in groups), tuple(tuple(group.classes) for group in groups))
-    network = Network(bundle.manifest.backbone, grouping).eval().requires_grad_(False)
+    network = Network(backbone(bundle.manifest.backbone), grouping).eval().requires_grad_(False)
     read_backbone(bundle.path, network.backbone)
     network.flat.load_state_dict({"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)})
     return network
@@ -61,14 +63,10 @@ def mahalanobis_pass(network: Network, bundle: Bundle, fit_on: Path, test: DataS
         held_out, train = hold_out(data, (min(0.2, HELD_OUT / len(data)),), seed=0)
     train = _some(train, MOST_PICTURES)
     side = bundle.manifest.input.height
-    fitted = layered.fit(
-        network, _pixels(train, side), train.labels, _pixels(held_out, side), held_out.labels, settings
-    )
+    batches = read_ahead(train, layered.BATCH_SIZE, height=side, width=side)
+    clean = read_rows(held_out, range(len(held_out)), height=side, width=side)
+    fitted = layered.fit(network, batches, train.labels, clean, held_out.labels, settings)
     return lambda pixels: fitted.score(network, pixels)
-
-
-def _pixels(data: DataSet, side: int) -> NDArray[np.uint8]:
-    return Pictures(data, side).at(np.arange(len(data)))
 
 
 def _some(data: DataSet, count: int) -> DataSet:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.grouping.groups import Grouping
-from training.model.backbone import Backbone, backbone
+from training.model.backbone import Backbone
 from training.model.group_softmax import GroupHead
 
 
@@ -50,10 +50,9 @@ class Heads(nn.Module):
 class Network(Heads):
     """The heads with the backbone that makes their features: uint8 (N, H, W, 3) pictures -> (N, D) features."""
 
-    def __init__(self, backbone_name: str, grouping: Grouping, *, zero_heads: bool = True) -> None:
-        extractor = backbone(backbone_name)
-        super().__init__(extractor.feature_size, grouping, zero=zero_heads)
-        self.backbone: Backbone = extractor
+    def __init__(self, backbone: Backbone, grouping: Grouping, *, zero_heads: bool = True) -> None:
+        super().__init__(backbone.feature_size, grouping, zero=zero_heads)
+        self.backbone = backbone
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         features: Tensor = self.backbone(normalise(images))

@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.pixels import Pictures
 from training.data.sets import DataSet, read_data_set, read_pictures
 from training.errors import DataError, SettingError
 from training.files import write_text
-from training.fitting.features import cached_features, extract, weights_sha256
+from training.fitting.extraction import Views, cached_features, extract_all, weights_sha256
 from training.fitting.recipes import Recipe, one_cycle
 from training.fitting.run import RunConfig, load_run
 from training.fitting.train import train
@@ -139,7 +138,7 @@ def _material(sweep: Sweep, weights: Path) -> Material:
     data, inside, outside = _read(sweep)
 
     def features(part: DataSet, called: str, views: int = 1) -> NDArray[np.float32]:
-        return cached_features(folder / called, extractor, part, sweep.size, views=views, bf16=sweep.bf16)
+        return cached_features(folder / called, extractor, part, sweep.size, Views(views), bf16=sweep.bf16)
 
     return Material(
         _label(sweep, weights),
@@ -180,10 +179,11 @@ def _open_blocks(sweep: Sweep, seed: int) -> None:
             continue
         say(f"blocks: {cell.name}")
         run = sweep.out / "runs" / cell.name
-        train(_run_config(sweep, run, name, count, seed))
-        network, _ = load_run(run)
+        config = _run_config(sweep, run, name, count, seed)
+        train(config, config.split())
+        network = load_run(run).network
         features = {
-            called: extract(network.backbone, Pictures(part, sweep.size), bf16=sweep.bf16).numpy()
+            called: extract_all(network.backbone, part, sweep.size, bf16=sweep.bf16).numpy()
             for called, part in {"id": inside, **outside}.items()
         }
         write_cell(varied, network, features, inside.labels, folder, seed)

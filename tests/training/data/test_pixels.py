@@ -1,13 +1,15 @@
-"""Pictures as pixels: the service's own, in order, from memory or from disk."""
+"""Pixels: the service's own, in the order asked for, from files and from shards, and nothing is kept."""
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.pixels import Pictures
-from training.data.sets import read_data_set, with_substitutes
+from training.data.pixels import picture_size, read_ahead, read_picture, read_rows
+from training.data.sets import read_data_set, read_pictures
 from training.errors import DataError
 
 
@@ -20,33 +22,56 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("memory_bytes", [0, 1 << 20])
-def test_pictures_come_in_the_order_asked_for(folder: Path, memory_bytes: int) -> None:
-    """At the asked size, as RGB, wherever they are kept."""
-    pictures = Pictures(read_data_set(folder), 4, memory_bytes=memory_bytes)
-    assert pictures.in_memory == (memory_bytes > 0)
-    chosen = pictures.at(np.array([7, 0, 7]))
-    assert chosen.shape == (3, 4, 4, 3)
-    assert chosen[:, 0, 0, 0].tolist() == [70, 0, 70]
+def test_pictures_come_in_the_order_asked_for(folder: Path) -> None:
+    """At the asked size, as RGB; a row may be asked for twice."""
+    pixels = read_rows(read_data_set(folder), [7, 0, 7], height=4, width=5)
+    assert pixels.shape == (3, 4, 5, 3)
+    assert pixels[:, 0, 0, 0].tolist() == [70, 0, 70]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 64])
+def test_reading_ahead_gives_every_picture_once_in_order(folder: Path, batch_size: int) -> None:
+    """Batches of one size, the last one shorter."""
+    batches = list(read_ahead(read_data_set(folder), batch_size, height=4, width=4))
+    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    assert np.concatenate(batches)[:, 0, 0, 0].tolist() == [10 * index for index in range(10)]
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n then nothing"])
 def test_an_unreadable_picture_is_named(folder: Path, content: bytes) -> None:
     """One bad file stops with its name; it is never replaced or skipped in silence."""
     (folder / "cat" / "3.png").write_bytes(content)
+    data = read_data_set(folder)
     with pytest.raises(DataError, match=r"cat.3\.png"):
-        Pictures(read_data_set(folder), 4)
+        read_rows(data, range(10), height=4, width=4)
+    with pytest.raises(DataError, match=r"cat.3\.png"):
+        list(read_ahead(data, 4, height=4, width=4))
 
 
-def test_the_authors_code_shows_another_picture_instead(folder: Path) -> None:
-    """Defect B5 is repeated on request: the place of a broken picture holds one of the others, with its label."""
-    (folder / "dog").mkdir()
-    for index in range(10):
-        (folder / "cat" / f"{index}.png").rename(folder / "dog" / f"{index}.png")
-        Image.new("RGB", (8, 6), (255 - index,) * 3).save(folder / "cat" / f"{index}.png")
-    (folder / "cat" / "3.png").write_bytes(b"broken")
-    data = with_substitutes(read_data_set(folder), seed=0)
-    shown = Pictures(data, 4).at(np.arange(20))[:, 0, 0, 0]
-    assert shown[3] != 255 - 3
-    assert (data.labels == (shown < 128)).all()
-    assert np.delete(shown, 3).tolist() == [255 - i for i in range(10) if i != 3] + [10 * i for i in range(10)]
+def test_a_picture_inside_a_shard_is_read_from_its_bytes_alone(folder: Path, tmp_path: Path) -> None:
+    """The same pixels and the same size as the file that was packed, and not its neighbour's."""
+    shard = tmp_path / "shards" / "a.tar"
+    shard.parent.mkdir()
+    with tarfile.open(shard, "w") as archive:
+        for index in (4, 9):
+            archive.add(folder / "cat" / f"{index}.png", f"{index}.png")
+    data = read_pictures(shard.parent)
+    for path, index in zip(data.paths, (4, 9), strict=True):
+        packed, plain = data.root / path, folder / "cat" / f"{index}.png"
+        assert (read_picture(packed, height=3, width=3) == read_picture(plain, height=3, width=3)).all()
+        assert picture_size(packed) == (6, 8)
+
+
+def test_a_shard_that_was_cut_off_after_it_was_indexed_names_the_picture(folder: Path, tmp_path: Path) -> None:
+    """Fewer bytes than the index says are a damaged picture, not another one."""
+    shard = tmp_path / "shards" / "a.tar"
+    shard.parent.mkdir()
+    picture = io.BytesIO()
+    Image.effect_noise((64, 64), 60).save(picture, "PNG")
+    (folder / "cat" / "noise.png").write_bytes(picture.getvalue())
+    with tarfile.open(shard, "w") as archive:
+        archive.add(folder / "cat" / "noise.png", "noise.png")
+    data = read_pictures(shard.parent)
+    shard.write_bytes(shard.read_bytes()[:1500])
+    with pytest.raises(DataError, match=r"noise\.png"):
+        read_rows(data, [0], height=4, width=4)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from training.detectors import DETECTORS, FitData, Outputs, vim
 from training.gradients.perturbation import perturbed_logits
 from training.grouping.groups import Grouping
+from training.model.backbone import backbone
 from training.model.network import Network, normalise
 from training.reproduction import settings
 
@@ -148,7 +149,7 @@ def test_gradnorm(oracle: Any, data: FitData, seen: Outputs) -> None:
 def test_odin(oracle: Any) -> None:
     """The step and the score, where no gradient is exactly 0 (theirs takes the sign of 0 as 0)."""
     torch.manual_seed(0)
-    network = Network("R11-tiny", Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval()
+    network = Network(backbone("R11-tiny"), Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval()
     nn.init.normal_(network.flat.weight, std=0.5)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
     moved = perturbed_logits(network, pixels, epsilon=0.01)

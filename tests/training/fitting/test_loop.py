@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from training.errors import CheckpointError
 from training.fitting import checkpoint
@@ -19,12 +20,20 @@ from training.fitting.batches import Batches, feature_batches
 from training.fitting.loop import CHECKPOINT_NAME, Objective, fit, take_step
 from training.fitting.recipes import Recipe, one_cycle
 from training.grouping.groups import Grouping
+from training.model.backbone import backbone
 from training.model.network import Network
 
 GROUPS = Grouping(("a", "b"), ((0, 1), (2,)))
 RECIPE = one_cycle(epochs=3, batch_size=8, learning_rate=0.05, seed=7)
 PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8))
 LABELS = np.arange(20) % 3
+
+
+class RandomPictures:
+    """The same pictures each time, as they are."""
+
+    def read(self, rows: NDArray[np.int64], share: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return PIXELS[rows[share.numpy()]]
 
 
 class Interrupted(Exception):
@@ -34,12 +43,12 @@ class Interrupted(Exception):
 def network() -> Network:
     """The same random start each time."""
     torch.manual_seed(1)
-    return Network("R11-tiny", GROUPS)
+    return Network(backbone("R11-tiny"), GROUPS)
 
 
 def pictures(recipe: Recipe = RECIPE) -> Batches:
     """Batches of random pictures."""
-    return Batches(lambda rows, _: PIXELS[rows], LABELS, recipe, mixed=True, ahead=True)
+    return Batches(RandomPictures(), LABELS, recipe, mixup_alpha=recipe.mixup_alpha, workers=0)
 
 
 def run_fit(run: Path, interrupt_after: int | None = None, recipe: Recipe = RECIPE) -> Network:

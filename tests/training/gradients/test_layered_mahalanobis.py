@@ -10,6 +10,7 @@ from training.errors import DataError
 from training.gradients import layered_mahalanobis as layered
 from training.gradients.layered_mahalanobis import Tap, attack, fit, fit_taps, layer_scores, tap_features
 from training.grouping.groups import Grouping
+from training.model.backbone import backbone
 from training.model.network import Network, normalise
 from training.reproduction import settings
 
@@ -27,7 +28,7 @@ FEW = slice(0, 60)
 def network() -> Network:
     """A small backbone (root and three blocks) and a flat head with random weights."""
     torch.manual_seed(3)
-    network = Network("R11-tiny", Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval()
+    network = Network(backbone("R11-tiny"), Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval()
     nn.init.normal_(network.flat.weight, std=0.5)
     return network
 

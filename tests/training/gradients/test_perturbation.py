@@ -7,6 +7,7 @@ from torch import nn
 
 from training.gradients.perturbation import EPSILONS, choose_epsilon, epsilon, perturbed_logits, step
 from training.grouping.groups import Grouping
+from training.model.backbone import backbone
 from training.model.network import Network, normalise
 from training.reproduction import settings
 
@@ -17,7 +18,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 3), np.uint8)
 def network() -> Network:
     """A small backbone and a flat head with random weights."""
     torch.manual_seed(3)
-    network = Network("R11-tiny", Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval()
+    network = Network(backbone("R11-tiny"), Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval()
     nn.init.normal_(network.flat.weight, std=0.5)
     return network
 

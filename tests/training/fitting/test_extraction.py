@@ -11,11 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from training.data.pixels import Pictures
+from training.data.pixels import read_rows
 from training.data.sets import DataSet, read_data_set
 from training.errors import DataError
-from training.fitting import features as module
-from training.fitting.features import CHUNK, DONE_NAME, VIEWS_NAME, cached_features, extract
+from training.fitting import extraction as module
+from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
+from training.fitting.feature_cache import CHUNK, DONE_NAME, KEY_NAME, VIEWS_NAME
 from training.model.backbone import Backbone, backbone
 
 
@@ -34,11 +35,11 @@ def data(demo_data: dict[str, Path]) -> DataSet:
 
 def test_view_0_is_the_picture_and_view_1_its_mirror_image(extractor: Backbone, data: DataSet, tmp_path: Path) -> None:
     """The cache holds what the backbone says of those pictures."""
-    cache = cached_features(tmp_path, extractor, data, 16, views=2)
+    cache = cached_features(tmp_path, extractor, data, 16, Views(2))
     assert cache.shape == (2, len(data), extractor.feature_size)
-    np.testing.assert_array_equal(cache[0], extract(extractor, Pictures(data, 16)).numpy())
+    np.testing.assert_array_equal(cache[0], extract_all(extractor, data, 16).numpy())
     some = np.array([3, 30, 60])
-    mirrored = torch.from_numpy(Pictures(data, 16).at(some)).flip(2)
+    mirrored = torch.from_numpy(read_rows(data, some, height=16, width=16)).flip(2)
     with torch.no_grad():
         expected = extractor((mirrored.float() / 127.5 - 1).permute(0, 3, 1, 2)).numpy()
     np.testing.assert_allclose(cache[1][some], expected, rtol=1e-4, atol=1e-5)
@@ -48,9 +49,8 @@ def test_further_views_are_augmented_and_repeat_with_the_seed(
     extractor: Backbone, data: DataSet, tmp_path: Path
 ) -> None:
     """View 2 differs from the picture, and from itself under another seed only."""
-    options = {"views": 3, "augmentation": "standard"}
     one, again, other = (
-        np.array(cached_features(tmp_path / name, extractor, data, 16, seed=seed, **options)[2])  # type: ignore[arg-type]
+        np.array(cached_features(tmp_path / name, extractor, data, 16, Views(3, None, "standard", seed))[2])
         for name, seed in (("one", 0), ("again", 0), ("other", 1))
     )
     assert (one == again).all()
@@ -93,7 +93,13 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
 def test_a_cache_of_something_else_is_refused(extractor: Backbone, data: DataSet, tmp_path: Path) -> None:
     """Other data, size, views or weights make other features; the sentence names the folder."""
     cached_features(tmp_path, extractor, data, 16)
-    for change in ({"side": 24}, {"views": 2}, {"data": data.select(np.arange(5))}, {"backbone": backbone("R11-tiny")}):
+    for change in (
+        {"side": 24},
+        {"views": Views(2)},
+        {"half": True},
+        {"data": data.select(np.arange(5))},
+        {"backbone": backbone("R11-tiny")},
+    ):
         arguments = {"folder": tmp_path, "backbone": extractor, "data": data, "side": 16} | change
         with pytest.raises(DataError, match=str(tmp_path)):
             cached_features(**arguments)  # type: ignore[arg-type]
@@ -128,5 +134,38 @@ def test_two_processes_extract_what_one_extracts(
         subprocess.run(command, check=True, capture_output=True, timeout=240)
     one, two = (np.load(tmp_path / name / VIEWS_NAME) for name in ("one", "two"))
     np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
-    keys = [json.loads((tmp_path / name / module.KEY_NAME).read_text()) for name in ("one", "two")]
+    keys = [json.loads((tmp_path / name / KEY_NAME).read_text()) for name in ("one", "two")]
     assert keys[0] == keys[1]
+
+
+def test_features_may_be_kept_in_half_the_room(extractor: Backbone, data: DataSet, tmp_path: Path) -> None:
+    """float16 on the disk, the same numbers to its three digits."""
+    whole = cached_features(tmp_path / "whole", extractor, data, 16)
+    half = cached_features(tmp_path / "half", extractor, data, 16, half=True)
+    assert (whole.dtype, half.dtype) == (np.float32, np.float16)
+    np.testing.assert_allclose(half.astype(np.float32), whole, rtol=1e-3, atol=1e-4)
+
+
+def test_worker_processes_change_nothing(extractor: Backbone, data: DataSet, tmp_path: Path) -> None:
+    """All views of all pictures, whoever decodes them."""
+    data = data.select(np.tile(np.arange(len(data)), 3))  # several chunks
+    views = Views(3, 24, "strong", 5)
+    here, workers = (
+        cached_features(tmp_path / str(count), extractor, data, 16, views, workers=count) for count in (0, 2)
+    )
+    np.testing.assert_array_equal(here, workers)
+
+
+def test_a_view_is_not_the_same_for_every_chunk(extractor: Backbone, data: DataSet, tmp_path: Path) -> None:
+    """Each chunk draws its own augmentation."""
+    data = data.select(np.zeros(2 * CHUNK, np.int64))  # one picture over and over
+    view = cached_features(tmp_path, extractor, data, 16, Views(3, None, "standard"))[2]
+    assert (view[:CHUNK] != view[CHUNK:]).any(axis=1).mean() > 0.9
+
+
+def test_class_means_need_no_more_than_a_chunk(extractor: Backbone, data: DataSet) -> None:
+    """The means of the features, summed as they come."""
+    features = extract_all(extractor, data, 16).numpy()
+    expected = np.stack([features[data.labels == label].mean(axis=0) for label in range(len(data.classes))])
+    means = class_means(extract(extractor, data, 16), data.labels, len(data.classes))
+    np.testing.assert_allclose(means, expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,186 @@
+"""Features of a frozen backbone: worker processes decode, the network runs, and a thread writes, all at one time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from service.bundle import InputSpec
+from training.data import loader
+from training.data.augment import AUGMENTATIONS, crop, draw_crop
+from training.data.pixels import read_rows
+from training.data.sets import DataSet
+from training.distributed import device, rank, wait_for_all, world_size
+from training.fitting.feature_cache import CHUNK, CacheWriter, chunk_rows, missing, open_cache, read_cache
+from training.model.backbone import Backbone
+from training.model.network import normalise
+from training.progress import track
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is extracted of each picture: view 0 as it is served, view 1 its mirror image, further ones augmented."""
+
+    count: int = 1
+    load_side: int | None = None  # that pictures are squashed to before the crop of an augmented view
+    augmentation: str = "none"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ViewReader:
+    """The pictures of each chunk in every view that is wanted of it: [uint8 (n, side, side, 3), ...]."""
+
+    data: DataSet
+    side: int
+    views: Views
+    wanted: NDArray[np.bool_]  # (V, chunks)
+
+    def at(self, chunk: int) -> list[Tensor]:
+        """Decode a chunk once, for all its views."""
+        rows = chunk_rows(chunk, len(self.data))
+        wanted = np.flatnonzero(self.wanted[:, chunk]).tolist()
+        load_side = self.views.load_side or self.side
+        squares = {side: self._read(rows, side) for side in {self.side if view < 2 else load_side for view in wanted}}
+        return [
+            self._augmented(squares[load_side], view, int(rows[0]))
+            if view > 1
+            else squares[self.side].flip(2)
+            if view
+            else squares[self.side]
+            for view in wanted
+        ]
+
+    def _augmented(self, loaded: Tensor, view: int, first_row: int) -> Tensor:
+        generator = torch.Generator().manual_seed((self.views.seed * 1009 + view) * 1_000_003 + first_row)
+        augmentation = AUGMENTATIONS[self.views.augmentation]
+        window = draw_crop(len(loaded), loaded.shape[1], self.side, generator)
+        draws = augmentation.draw(len(loaded), self.side, generator)
+        return augmentation.apply(crop(loaded, self.side, window), draws)
+
+    def _read(self, rows: NDArray[np.int64], side: int) -> Tensor:
+        return torch.from_numpy(read_rows(self.data, rows, height=side, width=side))
+
+
+def extract(
+    backbone: Backbone, data: DataSet, side: int, *, bf16: bool = False, workers: int | None = None
+) -> Iterator[Tensor]:
+    """Features of every picture as it is served, in order: float32 (n, D) at a time, so that none need be kept."""
+    chunks = range(-(-len(data) // CHUNK))
+    reader = ViewReader(data, side, Views(), np.ones((1, len(chunks)), np.bool_))
+    backbone.to(device()).eval()
+    for (images,) in track(loader.read(reader, chunks, workers=workers), len(chunks), "extracting features"):
+        yield _forward(backbone, images, bf16)
+
+
+def extract_all(
+    backbone: Backbone, data: DataSet, side: int, *, bf16: bool = False, workers: int | None = None
+) -> Tensor:
+    """Features of every picture as it is served, in memory: float32 (N, D)."""
+    chunks = extract(backbone, data, side, bf16=bf16, workers=workers)
+    return torch.cat([torch.empty(0, backbone.feature_size), *chunks])
+
+
+def cached_features(
+    folder: Path,
+    backbone: Backbone,
+    data: DataSet,
+    side: int,
+    views: Views | None = None,
+    *,
+    bf16: bool = False,
+    half: bool = False,
+    workers: int | None = None,
+) -> NDArray[np.floating]:
+    """Memory-mapped features (V, N, D) of `data`, computed where `folder` does not hold them yet.
+
+    With `half` they are kept as float16, in half the room. Several processes (torchrun) share the work.
+    Raises DataError for a cache of something else, a full disk, or a picture that cannot be read.
+    """
+    views = views or Views()
+    shape = (views.count, len(data), backbone.feature_size)
+    if rank() == 0:
+        key = _key(backbone, data, side, views, bf16=bf16) | {"shape": list(shape)}
+        open_cache(folder, key | ({"dtype": "float16"} if half else {}), shape, np.float16 if half else np.float32)
+    wait_for_all()
+    wanted = missing(folder)
+    # Every process counts what is left before any process ticks anything off.
+    wait_for_all()
+    mine = np.flatnonzero(wanted.any(axis=0))[rank() :: world_size()].tolist()
+    if mine:
+        backbone.to(device()).eval()
+        _fill(CacheWriter(folder), backbone, ViewReader(data, side, views, wanted), mine, bf16=bf16, workers=workers)
+    wait_for_all()
+    return read_cache(folder)
+
+
+def weights_sha256(backbone: Backbone) -> str:
+    """A hash of every weight of a backbone."""
+    digest = hashlib.sha256()
+    for name, value in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def class_means(features: Iterator[Tensor], labels: NDArray[np.int64], class_count: int) -> NDArray[np.float32]:
+    """Mean feature of each class, (C, D), of features (n, D) that come in the order of `labels` (N,)."""
+    sums, start = torch.zeros(()), 0
+    for chunk in features:
+        if not start:
+            sums = torch.zeros(class_count, chunk.shape[1], dtype=torch.float64)
+        sums.index_add_(0, torch.from_numpy(labels[start : start + len(chunk)]), chunk.double())
+        start += len(chunk)
+    counts = torch.from_numpy(np.bincount(labels, minlength=class_count))
+    means: NDArray[np.float32] = (sums / counts[:, None]).float().numpy()
+    return means
+
+
+def _key(backbone: Backbone, data: DataSet, side: int, views: Views, *, bf16: bool) -> dict[str, object]:
+    """What the features of a cache are of; the recipe of the views counts from the first augmented one on."""
+    recipe = [views.load_side or side, views.augmentation, views.seed]
+    return {
+        "data": data.fingerprint(),
+        "preprocess_sha256": InputSpec(height=side, width=side).sha256,
+        "weights_sha256": weights_sha256(backbone),
+        "views": views.count,
+        "view_recipe": recipe if views.count > 2 else None,
+        "bf16": bf16,
+    }
+
+
+def _fill(
+    writer: CacheWriter,
+    backbone: Backbone,
+    reader: ViewReader,
+    chunks: Sequence[int],
+    *,
+    bf16: bool,
+    workers: int | None,
+) -> None:
+    pictures = loader.read(reader, chunks, workers=workers)
+    written: Future[None] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as disk:
+        for chunk, views in track(zip(chunks, pictures, strict=True), len(chunks), "extracting features"):
+            wanted = np.flatnonzero(reader.wanted[:, chunk]).tolist()
+            for view, images in zip(wanted, views, strict=True):
+                features = _forward(backbone, images, bf16).numpy()
+                if written is not None:
+                    written.result()  # one write behind, and its error is raised here
+                written = disk.submit(writer.write, view, chunk, features)
+        if written is not None:
+            written.result()
+
+
+def _forward(backbone: Backbone, images: Tensor, bf16: bool) -> Tensor:
+    with torch.no_grad(), torch.autocast(device().type, torch.bfloat16, enabled=bf16):
+        features: Tensor = backbone(normalise(images.to(device(), non_blocking=True))).float().cpu()
+    return features

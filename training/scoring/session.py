@@ -1,0 +1,23 @@
+"""ONNX Runtime over the model that will be served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+
+class Session:
+    """A model's bytes on the CPU: uint8 (N, H, W, 3) -> {output name: array}."""
+
+    def __init__(self, model: bytes) -> None:
+        self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def run(self, pixels: NDArray[np.uint8], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Every output, or those named, for one batch."""
+        names = list(outputs or self._names)
+        return dict(zip(names, self._session.run(names, {"images": pixels}), strict=True))
