@@ -21,7 +21,7 @@ from service.bundle import read_bundle
 from tests.server_process import ROOT
 from training.detectors import Head, Outputs, Statistics, kl_matching, mos, msp
 from training.detectors.fitted import read_detectors
-from training.scoring.pictures import Session
+from training.scoring.session import Session
 
 CLASS_COUNTS = (10, 100, 1000)
 LARGEST_DIFFERENCE = 0.01

@@ -41,9 +41,9 @@ def test_evaluate_writes_figures_that_follow_from_the_scores(
     results = json.loads((tmp_path / "results.json").read_text())
     with np.load(tmp_path / "scores.npz") as scores:
         for detector in ("mos", "msp", "energy"):
-            inside, outside = scores[f"id/{detector}"], scores[f"stripes/{detector}"]
-            labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-            expected = roc_auc_score(labels, np.concatenate([inside, outside]))
+            id_scores, ood_scores = scores[f"id/{detector}"], scores[f"stripes/{detector}"]
+            labels = np.concatenate([np.ones(len(id_scores)), np.zeros(len(ood_scores))])
+            expected = roc_auc_score(labels, np.concatenate([id_scores, ood_scores]))
             assert results[detector]["stripes"]["auroc"] == pytest.approx(expected)
     for name in ("results.md", "results.csv", "roc.png", "scores.png", "others.png"):
         assert (tmp_path / name).stat().st_size > 0

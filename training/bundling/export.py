@@ -103,7 +103,7 @@ def _manifest(run: FinishedRun, settings: Settings, model: bytes, *, name: str, 
 
 def _provenance(run: FinishedRun, settings: Settings) -> dict[str, Any]:
     """What made the weights, without the paths of the machine that did."""
-    saved = asdict(run.config) | {"settings": asdict(settings)}
+    saved = run.config.as_json() | {"settings": asdict(settings)}
     weights = None if run.config.weights is None else run.config.weights.name
     return {"data": run.data_fingerprint, "weights": weights} | {key: saved[key] for key in PROVENANCE}
 

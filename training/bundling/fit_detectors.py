@@ -28,10 +28,10 @@ def add_statistics(bundle: Bundle, network: Network, head: Head, parts: Split, s
     held_out = _sample(parts.calibration if len(parts.calibration) else parts.fitted, MOST_PICTURES, seed)
     fitted = _sample(parts.fitted, MOST_PICTURES, seed)
     outputs = [_outputs(bundle, part, head) for part in (fitted, held_out)]
-    statistics = fit_statistics(FitData(outputs[0], fitted.labels, outputs[1], held_out.labels, settings))
+    statistics = fit_statistics(FitData(outputs[0], fitted.labels, outputs[1], held_out.labels, settings.kl_templates))
     some, side = _sample(held_out, ODIN_PICTURES, seed), bundle.manifest.input.height
     pixels = read_rows(some, range(len(some)), height=side, width=side)
-    statistics["odin/epsilon"] = np.array(epsilon(settings, network.eval().requires_grad_(False), pixels))
+    statistics["odin/epsilon"] = np.array(epsilon(settings.odin_epsilon, network.eval().requires_grad_(False), pixels))
     return write_bundle(
         bundle.path,
         manifest=bundle.manifest,

@@ -172,7 +172,8 @@ def features(
     with process_group():
         name, start = options.starting_point(0, backbone, weights)
         extractor = build(name)
-        read_backbone(start or options.SHIPPED_BUNDLE, extractor)
+        assert start is not None, "a frozen backbone always has weights. This is a bug."
+        read_backbone(start, extractor)
         pictures = read_data_set(data)
         side, _ = options.sizes(size, start, pictures.root / pictures.paths[0], cropped=False)
         cached = cached_features(

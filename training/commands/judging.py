@@ -90,9 +90,9 @@ def ablate(
     from training.commands import options
     from training.studies.ablate import Sweep
     from training.studies.ablate import ablate as run_study
-    from training.weights.reading import find_weights
+    from training.weights.reading import SHIPPED_BUNDLE, find_weights
 
-    found = tuple(find_weights(source) for source in weights or [str(options.SHIPPED_BUNDLE)])
+    found = tuple(find_weights(source) for source in weights or [str(SHIPPED_BUNDLE)])
     run_study(
         Sweep(
             study,
@@ -127,9 +127,9 @@ def groups(
 ) -> None:
     """Show a grouping, warn of groups that will not learn, and recommend how many where there is no taxonomy."""
     from training.commands.description import describe
-    from training.commands.options import SHIPPED_BUNDLE
     from training.grouping.taxonomy import as_json as json_of
     from training.grouping.taxonomy import as_table
+    from training.weights.reading import SHIPPED_BUNDLE
 
     shown = describe(taxonomy, level, bundle, data, extractor=SHIPPED_BUNDLE, seed=seed)
     if as_json:

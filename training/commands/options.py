@@ -16,9 +16,8 @@ from training.fitting import hyperrule, recipes
 from training.fitting.recipes import Recipe
 from training.fitting.run import CONFIG_NAME
 from training.reproduction import Settings
-from training.weights.reading import backbone_name, find_weights
+from training.weights.reading import SHIPPED_BUNDLE, backbone_name, find_weights
 
-SHIPPED_BUNDLE = Path(__file__).parents[2] / "service" / "default_bundle"
 SMALL_SIDE = 32
 PAPER_SETTINGS = ("mixup", "flip", "schedule", "accumulation")
 

@@ -26,7 +26,7 @@ SMALLEST = np.finfo(np.float32).tiny
 def fit(data: FitData) -> Statistics:
     """`log_templates` (classes with a picture, C): logarithms of the mean flat softmax of each class."""
     logits = data.held_out.flat_logits.astype(np.float64)
-    by_true_class = data.settings.kl_templates != "paper"
+    by_true_class = data.kl_templates != "paper"
     labels = data.held_out_labels if by_true_class else logits.argmax(axis=1)
     templates, _ = class_means(softmax(logits, axis=1), labels)
     return {"log_templates": np.log(np.maximum(templates, SMALLEST)).astype(np.float32)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.reproduction import Settings
+from training.reproduction import Source
 
 Statistics = Mapping[str, NDArray[Any]]
 """What a detector's `fit` found, by name."""
@@ -47,4 +47,4 @@ class FitData:
     train_labels: NDArray[np.int64]
     held_out: Outputs
     held_out_labels: NDArray[np.int64]
-    settings: Settings
+    kl_templates: Source = "corrected"  # whose templates KL matching makes

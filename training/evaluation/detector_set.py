@@ -56,7 +56,7 @@ class DetectorSet:
         if settings.kl_templates != "official" or "kl_matching" not in self.names or fit is None:
             return self
         outputs = self.outputs(values)
-        templates = fit(FitData(outputs, labels, outputs, labels, settings))
+        templates = fit(FitData(outputs, labels, outputs, labels, settings.kl_templates))
         return replace(self, statistics={**self.statistics, "kl_matching": templates})
 
 
@@ -108,7 +108,7 @@ def _gradient_pass(
                 f"the bundle's {FILE_NAME} has no step chosen on held-out pictures; "
                 "export it with --setting odin_epsilon=corrected, or use --setting odin_epsilon=paper."
             )
-        return {"perturbed_logits": rebuilt.odin_pass(rebuilt.rebuild(bundle, head), statistics, settings)}
+        return {"perturbed_logits": rebuilt.odin_pass(rebuilt.rebuild(bundle, head), statistics, settings.odin_epsilon)}
     if fit_on is None:
         raise DataError("as the paper has it, it is fitted on pictures; name a labelled set with --fit.")
     network = rebuilt.rebuild(bundle, head)

@@ -138,7 +138,9 @@ def _figures(
     drawn = [*averaged, *(name for name in sets if name not in averaged)]
     for detector in track(detectors, len(detectors), "figures and intervals"):
         ood_scores = {name: scores[name][detector] for name in drawn}
-        by_set, averages[detector] = compare(scores["id"][detector], ood_scores, averaged, convention(settings), seed)
+        by_set, averages[detector] = compare(
+            scores["id"][detector], ood_scores, averaged, convention(settings.fpr95), seed
+        )
         results[detector] = {name: by_set[name] for name in sets}
     return results, averages
 

@@ -33,13 +33,13 @@ Figures = dict[str, float | int | list[float]]
 
 
 def compare(
-    inside: Scores, outsides: Mapping[str, Scores], averaged: Sequence[str], convention: Convention, seed: int
+    id_scores: Scores, ood_sets: Mapping[str, Scores], averaged: Sequence[str], convention: Convention, seed: int
 ) -> tuple[dict[str, Figures], Figures]:
     """Figures of one detector on each OOD set, and their averages over the sets named in `averaged`."""
-    drawn = draws(inside, outsides, seed)
-    plain = {name: summary(inside, outside, convention) for name, outside in outsides.items()}
-    pictures = {name: min(len(inside), len(outside)) for name, outside in outsides.items()}
-    floors = {name: _floors(len(inside), len(outside)) for name, outside in outsides.items()}
+    drawn = draws(id_scores, ood_sets, seed)
+    plain = {name: summary(id_scores, ood_scores, convention) for name, ood_scores in ood_sets.items()}
+    pictures = {name: min(len(id_scores), len(ood_scores)) for name, ood_scores in ood_sets.items()}
+    floors = {name: _floors(len(id_scores), len(ood_scores)) for name, ood_scores in ood_sets.items()}
     sets: dict[str, Figures] = {name: dict(figures) for name, figures in plain.items()}
     average: Figures = {}
     for metric in METRICS:
@@ -55,11 +55,11 @@ def compare(
     return sets, average
 
 
-def draws(inside: Scores, outsides: Mapping[str, Scores], seed: int) -> dict[str, dict[str, Draws]]:
+def draws(id_scores: Scores, ood_sets: Mapping[str, Scores], seed: int) -> dict[str, dict[str, Draws]]:
     """{OOD set: {metric: draws}} of one detector. The same seed draws the same pictures for every detector."""
     bootstrap_seed, fpr95_seed = np.random.SeedSequence(seed).spawn(2)
-    names, scores = list(outsides), list(outsides.values())
-    by_set = zip(_bootstrap(inside, scores, bootstrap_seed), _fpr95(inside, scores, fpr95_seed), strict=True)
+    names, scores = list(ood_sets), list(ood_sets.values())
+    by_set = zip(_bootstrap(id_scores, scores, bootstrap_seed), _fpr95(id_scores, scores, fpr95_seed), strict=True)
     return {name: {**areas, "fpr95": fpr95} for name, (areas, fpr95) in zip(names, by_set, strict=True)}
 
 
@@ -78,25 +78,25 @@ def _floors(n_in: int, n_out: int) -> dict[str, float]:
     return {"auroc": 0.0, "fpr95": 0.0, "aupr_in": share, "aupr_out": 1 - share}
 
 
-def _bootstrap(inside: Scores, outsides: list[Scores], seed: np.random.SeedSequence) -> list[dict[str, Draws]]:
+def _bootstrap(id_scores: Scores, ood_sets: list[Scores], seed: np.random.SeedSequence) -> list[dict[str, Draws]]:
     """Draws of the three areas for each OOD set."""
-    inside_generator, *generators = (np.random.default_rng(child) for child in seed.spawn(1 + len(outsides)))
-    ranked = list(zip(generators, (_ranks(inside, outside) for outside in outsides), strict=True))
-    areas = np.empty((len(outsides), REPLICATES, 3))
+    id_generator, *generators = (np.random.default_rng(child) for child in seed.spawn(1 + len(ood_sets)))
+    ranked = list(zip(generators, (_ranks(id_scores, ood_scores) for ood_scores in ood_sets), strict=True))
+    areas = np.empty((len(ood_sets), REPLICATES, 3))
     for replicate in range(REPLICATES):
-        picked = inside_generator.integers(0, len(inside), len(inside))
-        for index, (generator, (inside_ranks, outside_ranks, levels)) in enumerate(ranked):
-            again = generator.integers(0, len(outside_ranks), len(outside_ranks))
-            positives = np.bincount(inside_ranks[picked], minlength=levels)
-            negatives = np.bincount(outside_ranks[again], minlength=levels)
+        picked = id_generator.integers(0, len(id_scores), len(id_scores))
+        for index, (generator, (id_ranks, ood_ranks, levels)) in enumerate(ranked):
+            again = generator.integers(0, len(ood_ranks), len(ood_ranks))
+            positives = np.bincount(id_ranks[picked], minlength=levels)
+            negatives = np.bincount(ood_ranks[again], minlength=levels)
             areas[index, replicate] = _areas(positives, negatives)
     return [dict(zip(("auroc", "aupr_in", "aupr_out"), rows.T, strict=True)) for rows in areas]
 
 
-def _ranks(inside: Scores, outside: Scores) -> tuple[Counts, Counts, int]:
+def _ranks(id_scores: Scores, ood_scores: Scores) -> tuple[Counts, Counts, int]:
     """The level of each score among the L distinct ones, 0 = the highest: (n_in,), (n_out,), L."""
-    levels, ranks = np.unique(-np.concatenate([inside, outside]), return_inverse=True)
-    return ranks[: len(inside)], ranks[len(inside) :], len(levels)
+    levels, ranks = np.unique(-np.concatenate([id_scores, ood_scores]), return_inverse=True)
+    return ranks[: len(id_scores)], ranks[len(id_scores) :], len(levels)
 
 
 def _areas(positives: Counts, negatives: Counts) -> tuple[float, float, float]:
@@ -110,14 +110,14 @@ def _areas(positives: Counts, negatives: Counts) -> tuple[float, float, float]:
     return float(auroc), float(aupr_in), float(aupr_out)
 
 
-def _fpr95(inside: Scores, outsides: list[Scores], seed: np.random.SeedSequence) -> list[Draws]:
+def _fpr95(id_scores: Scores, ood_sets: list[Scores], seed: np.random.SeedSequence) -> list[Draws]:
     """Draws of FPR95 for each OOD set, the ID scores below the true threshold drawn once for all."""
-    inside_generator, *generators = (np.random.default_rng(child) for child in seed.spawn(1 + len(outsides)))
-    below = inside_generator.binomial(len(inside), 1 - TPR, REPLICATES)
-    edges = np.concatenate([[-np.inf], np.sort(inside), [np.inf]])
-    thresholds = edges[below + inside_generator.integers(0, 2, REPLICATES)]
+    id_generator, *generators = (np.random.default_rng(child) for child in seed.spawn(1 + len(ood_sets)))
+    below = id_generator.binomial(len(id_scores), 1 - TPR, REPLICATES)
+    edges = np.concatenate([[-np.inf], np.sort(id_scores), [np.inf]])
+    thresholds = edges[below + id_generator.integers(0, 2, REPLICATES)]
     found = []
-    for outside, generator in zip(outsides, generators, strict=True):
-        accepted = len(outside) - np.searchsorted(np.sort(outside), thresholds, side="left")
-        found.append(generator.beta(accepted + 0.5, len(outside) - accepted + 0.5))
+    for ood_scores, generator in zip(ood_sets, generators, strict=True):
+        accepted = len(ood_scores) - np.searchsorted(np.sort(ood_scores), thresholds, side="left")
+        found.append(generator.beta(accepted + 0.5, len(ood_scores) - accepted + 0.5))
     return found

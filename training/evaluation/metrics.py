@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from training.errors import DataError
-from training.reproduction import Settings
+from training.reproduction import Source
 
 TPR = 0.95
 METRICS = ("auroc", "fpr95", "aupr_in", "aupr_out")
@@ -28,34 +28,34 @@ ood_positive   share of ID judged OOD at the lowest threshold that finds at leas
 """
 
 
-def convention(settings: Settings) -> Convention:
-    """The reading of FPR95 that the settings ask for (ledger D7)."""
-    return "nearest" if settings.fpr95 == "official" else "paper"
+def convention(source: Source) -> Convention:
+    """How `paper`, `official` or `corrected` reads FPR95 (ledger D7)."""
+    return "nearest" if source == "official" else "paper"
 
 
-def auroc(inside: Scores, outside: Scores) -> float:
+def auroc(id_scores: Scores, ood_scores: Scores) -> float:
     """Area under the ROC curve; a tie counts one half."""
-    return float(roc_auc_score(*_labelled(inside, outside)))
+    return float(roc_auc_score(*_labelled(id_scores, ood_scores)))
 
 
-def aupr_in(inside: Scores, outside: Scores) -> float:
+def aupr_in(id_scores: Scores, ood_scores: Scores) -> float:
     """Average precision with ID as the positive class; scores that tell nothing give the share of ID."""
-    return float(average_precision_score(*_labelled(inside, outside)))
+    return float(average_precision_score(*_labelled(id_scores, ood_scores)))
 
 
-def aupr_out(inside: Scores, outside: Scores) -> float:
+def aupr_out(id_scores: Scores, ood_scores: Scores) -> float:
     """Average precision with OOD as the positive class; scores that tell nothing give the share of OOD."""
-    labels, scores = _labelled(inside, outside)
+    labels, scores = _labelled(id_scores, ood_scores)
     return float(average_precision_score(1 - labels, -scores))
 
 
-def fpr95(inside: Scores, outside: Scores, convention: Convention = "paper") -> float:
+def fpr95(id_scores: Scores, ood_scores: Scores, convention: Convention = "paper") -> float:
     """The false-positive rate at a true-positive rate of 95 %, read by `convention`; `in` is `score >= threshold`."""
-    _check(inside, outside)
+    _check(id_scores, ood_scores)
     if convention == "ood_positive":
-        return fpr95(-outside, -inside)
-    threshold = _nearest_threshold(inside, outside) if convention == "nearest" else _safe_threshold(inside)
-    return float((outside >= threshold).mean())
+        return fpr95(-ood_scores, -id_scores)
+    threshold = _nearest_threshold(id_scores, ood_scores) if convention == "nearest" else _safe_threshold(id_scores)
+    return float((ood_scores >= threshold).mean())
 
 
 def allowed_losses(count: int) -> int:
@@ -63,38 +63,38 @@ def allowed_losses(count: int) -> int:
     return int(np.floor(round((1 - TPR) * count, 9)))  # (1 - 0.95) * 20 is a little over 1 in floating point
 
 
-def summary(inside: Scores, outside: Scores, convention: Convention = "paper") -> dict[str, float | int]:
+def summary(id_scores: Scores, ood_scores: Scores, convention: Convention = "paper") -> dict[str, float | int]:
     """Every metric of one detector on one OOD set, under the names of `results.json`."""
     return {
-        "auroc": auroc(inside, outside),
-        "fpr95": fpr95(inside, outside, convention),
-        "aupr_in": aupr_in(inside, outside),
-        "aupr_out": aupr_out(inside, outside),
-        "n_in": len(inside),
-        "n_out": len(outside),
+        "auroc": auroc(id_scores, ood_scores),
+        "fpr95": fpr95(id_scores, ood_scores, convention),
+        "aupr_in": aupr_in(id_scores, ood_scores),
+        "aupr_out": aupr_out(id_scores, ood_scores),
+        "n_in": len(id_scores),
+        "n_out": len(ood_scores),
     }
 
 
-def _safe_threshold(inside: Scores) -> float:
-    return float(np.sort(inside)[allowed_losses(len(inside))])
+def _safe_threshold(id_scores: Scores) -> float:
+    return float(np.sort(id_scores)[allowed_losses(len(id_scores))])
 
 
-def _nearest_threshold(inside: Scores, outside: Scores) -> float:
+def _nearest_threshold(id_scores: Scores, ood_scores: Scores) -> float:
     """Every distinct score is a candidate, an OOD one too; of equally near ones the lowest, as the official code."""
-    candidates = np.unique(np.concatenate([inside, outside]))
-    candidates = candidates[candidates >= inside.min()]
-    kept = len(inside) - np.searchsorted(np.sort(inside), candidates, side="left")
-    return float(candidates[np.argmin(np.abs(kept / len(inside) - TPR))])
+    candidates = np.unique(np.concatenate([id_scores, ood_scores]))
+    candidates = candidates[candidates >= id_scores.min()]
+    kept = len(id_scores) - np.searchsorted(np.sort(id_scores), candidates, side="left")
+    return float(candidates[np.argmin(np.abs(kept / len(id_scores) - TPR))])
 
 
-def _labelled(inside: Scores, outside: Scores) -> tuple[NDArray[np.int64], Scores]:
-    _check(inside, outside)
-    labels = np.concatenate([np.ones(len(inside), np.int64), np.zeros(len(outside), np.int64)])
-    return labels, np.concatenate([inside, outside])
+def _labelled(id_scores: Scores, ood_scores: Scores) -> tuple[NDArray[np.int64], Scores]:
+    _check(id_scores, ood_scores)
+    labels = np.concatenate([np.ones(len(id_scores), np.int64), np.zeros(len(ood_scores), np.int64)])
+    return labels, np.concatenate([id_scores, ood_scores])
 
 
-def _check(inside: Scores, outside: Scores) -> None:
-    for name, scores in (("ID", inside), ("OOD", outside)):
+def _check(id_scores: Scores, ood_scores: Scores) -> None:
+    for name, scores in (("ID", id_scores), ("OOD", ood_scores)):
         if not len(scores) or not np.isfinite(scores).all():
             raise DataError(
                 f"The {name} scores are empty or hold values that are not finite; score the pictures again."

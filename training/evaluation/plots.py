@@ -43,9 +43,9 @@ def roc(evaluation: Evaluation) -> Figure:
     figure, axes = _panels(len(sets), width=3.6, height=3.6, right=1.7)
     for axis, name in zip(axes, sets, strict=False):
         for index, detector in enumerate(ordered(evaluation)):
-            inside, outside = evaluation.scores["id"][detector], evaluation.scores[name][detector]
-            labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-            fpr, tpr, _ = roc_curve(labels, np.concatenate([inside, outside]))
+            id_scores, ood_scores = evaluation.scores["id"][detector], evaluation.scores[name][detector]
+            labels = np.concatenate([np.ones(len(id_scores)), np.zeros(len(ood_scores))])
+            fpr, tpr, _ = roc_curve(labels, np.concatenate([id_scores, ood_scores]))
             axis.plot(fpr, tpr, label=detector, linewidth=1.3, **_style(index))  # type: ignore[arg-type]
         axis.axhline(0.95, color="grey", linewidth=0.8)
         axis.axline((0, 0), (1, 1), color="grey", linewidth=0.8, linestyle=":")
@@ -111,8 +111,8 @@ def others_by_group(evaluation: Evaluation) -> Figure:
     Boxes mark a group's own pictures.
     """
     sets = _ood_sets(evaluation)
-    outside = [evaluation.scores[name]["others_scores"].mean(axis=0) for name in sets]
-    rows = np.vstack([_others_by_group(evaluation), *outside])
+    ood_means = [evaluation.scores[name]["others_scores"].mean(axis=0) for name in sets]
+    rows = np.vstack([_others_by_group(evaluation), *ood_means])
     count = len(evaluation.groups)
     figure, axis = plt.subplots(figsize=(0.36 * count + 4.2, 0.3 * len(rows) + 2.4), layout="constrained")
     image = axis.imshow(rows, cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -128,12 +128,12 @@ def others_by_group(evaluation: Evaluation) -> Figure:
 
 def _others_by_group(evaluation: Evaluation) -> NDArray[np.float64]:
     """(K, K): row k is the mean over the ID pictures of group k; NaN where the test set has none."""
-    inside = evaluation.scores["id"]
-    owner = np.array(evaluation.group_of_class)[inside["labels"]]
+    id_values = evaluation.scores["id"]
+    owner = np.array(evaluation.group_of_class)[id_values["labels"]]
     count = len(evaluation.groups)
     means = np.full((count, count), np.nan)
     for group in np.unique(owner):
-        means[group] = inside["others_scores"][owner == group].mean(axis=0)
+        means[group] = id_values["others_scores"][owner == group].mean(axis=0)
     return means
 
 

@@ -71,7 +71,8 @@ class RunConfig:
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return values
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def open_run(config: RunConfig, grouping: Grouping, parts: Split) -> None:
         {"name": name, "classes": list(members)} for name, members in zip(grouping.names, grouping.members, strict=True)
     ]
     known = {"classes": list(parts.whole.classes), "groups": groups, "data_fingerprint": parts.fitted.fingerprint()}
-    content = json.loads(json.dumps(config.as_json() | known))
+    content = config.as_json() | json.loads(json.dumps(known))
     file = config.out / CONFIG_NAME
     if file.exists() and (other := _difference(_read_config(config.out), content)):
         raise CheckpointError(

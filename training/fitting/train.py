@@ -91,8 +91,14 @@ def _grouping(
             chunks = (torch.from_numpy(features[0, some]) for some in rows)
         return class_means(chunks, parts.fitted.labels, len(parts.whole.classes))
 
-    data, settings = parts.whole, config.settings
-    return grouping_of(config.grouping, data, means, seed=config.recipe.seed, settings=settings)
+    return grouping_of(
+        config.grouping,
+        parts.whole.classes,
+        parts.whole.superclasses,
+        means,
+        seed=config.recipe.seed,
+        equal_sizes=config.settings.random_groups != "paper",
+    )
 
 
 def _announce(name: str, grouping: Grouping, parts: Split) -> None:

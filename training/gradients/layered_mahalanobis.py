@@ -28,7 +28,7 @@ from training.errors import DataError
 from training.gradients.perturbation import step
 from training.model.backbone import Backbone
 from training.model.network import Network, normalise
-from training.reproduction import Settings
+from training.reproduction import Source
 
 EPSILONS = (0.0, 0.01, 0.005, 0.002, 0.0014, 0.001, 0.0005)
 """The steps that the authors' code tries."""
@@ -75,28 +75,29 @@ def fit(
     train_labels: NDArray[np.int64],
     held_out: NDArray[np.uint8],
     held_out_labels: NDArray[np.int64],
-    settings: Settings,
+    clamp: Source,
 ) -> Layered:
     """Gaussians from the training pictures, regression and step from the held-out ones; all uint8 (n, H, W, 3).
 
     Training pictures come in batches, in the order of their labels (N,), so that none need be kept.
 
     One half of the held-out pictures and their attacks fit a regression for each step; the step with the lowest FPR95
-    on the other half is kept. `official` fits on ID test pictures: the caller passes them as `held_out`.
+    on the other half is kept. `clamp` says whose
+    bounds attacked pictures are kept in. The authors fit on ID test pictures: the caller passes them as `held_out`.
     Raises DataError for fewer than 20 held-out pictures.
     """
     if len(held_out) < 20:
         raise DataError(f"{len(held_out)} held-out pictures are too few for the regression; hold at least 20 out.")
     taps = fit_taps(network.backbone, (_images(network, pixels) for pixels in train), train_labels)
     clean = _images(network, held_out)
-    low = 0.0 if settings.adversarial_clamp == "official" else -1.0  # the authors clamp as if pictures were in [0, 1]
+    low = 0.0 if clamp == "official" else -1.0  # the authors clamp as if pictures were in [0, 1]
     attacked = attack(network, clean, torch.from_numpy(held_out_labels), low=low)
     best: tuple[float, Layered] | None = None
     for epsilon in EPSILONS:
-        inside = layer_scores(network.backbone, taps, clean, epsilon)
-        outside = layer_scores(network.backbone, taps, attacked, epsilon)
-        regression = _regress(inside[::2], outside[::2])
-        error = _fpr95(_inlier_score(regression, inside[1::2]), _inlier_score(regression, outside[1::2]))
+        clean_scores = layer_scores(network.backbone, taps, clean, epsilon)
+        attacked_scores = layer_scores(network.backbone, taps, attacked, epsilon)
+        regression = _regress(clean_scores[::2], attacked_scores[::2])
+        error = _fpr95(_inlier_score(regression, clean_scores[1::2]), _inlier_score(regression, attacked_scores[1::2]))
         if best is None or error < best[0]:
             best = error, Layered(taps, epsilon, regression)
     assert best is not None, "EPSILONS is empty. This is a bug."
@@ -171,10 +172,10 @@ def _batches(rows: Tensor) -> tuple[Tensor, ...]:
     return torch.split(rows, BATCH_SIZE)
 
 
-def _regress(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> LogisticRegressionCV:
+def _regress(clean_scores: NDArray[np.float64], attacked_scores: NDArray[np.float64]) -> LogisticRegressionCV:
     """On as many columns as there are taps; class 1 is attacked."""
-    columns = np.concatenate([inside, outside])
-    labels = np.concatenate([np.zeros(len(inside)), np.ones(len(outside))])
+    columns = np.concatenate([clean_scores, attacked_scores])
+    labels = np.concatenate([np.zeros(len(clean_scores)), np.ones(len(attacked_scores))])
     model = LogisticRegressionCV(l1_ratios=(0.0,), scoring="accuracy", use_legacy_attributes=False, max_iter=1000)
     return model.fit(columns, labels)
 
@@ -183,6 +184,6 @@ def _inlier_score(regression: LogisticRegressionCV, columns: NDArray[np.float64]
     return -cast("NDArray[np.float64]", regression.predict_proba(columns)[:, 1])
 
 
-def _fpr95(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
-    threshold = np.sort(inside)[int((1 - TPR) * len(inside))]
-    return float((outside >= threshold).mean())
+def _fpr95(clean_scores: NDArray[np.float64], attacked_scores: NDArray[np.float64]) -> float:
+    threshold = np.sort(clean_scores)[int((1 - TPR) * len(clean_scores))]
+    return float((attacked_scores >= threshold).mean())

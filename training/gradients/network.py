@@ -23,7 +23,7 @@ from training.gradients.perturbation import PUBLISHED_EPSILON, perturbed_logits
 from training.grouping.groups import Grouping
 from training.model.backbone import backbone
 from training.model.network import Network
-from training.reproduction import Settings
+from training.reproduction import Settings, Source
 from training.weights.reading import read_backbone
 
 Pass = Callable[[Pixels], NDArray[Any]]
@@ -41,12 +41,12 @@ def rebuild(bundle: Bundle, head: Head) -> Network:
     return network
 
 
-def odin_pass(network: Network, statistics: Statistics, settings: Settings) -> Pass:
-    """ODIN's second pass, pictures -> flat logits (N, C), with the step that `settings.odin_epsilon` asks for."""
-    if settings.odin_epsilon == "corrected":
+def odin_pass(network: Network, statistics: Statistics, source: Source) -> Pass:
+    """ODIN's second pass, pictures -> flat logits (N, C), with the step of `paper`, `official` or `corrected`."""
+    if source == "corrected":
         epsilon = float(statistics["epsilon"])
     else:
-        epsilon = 0.0 if settings.odin_epsilon == "official" else PUBLISHED_EPSILON
+        epsilon = 0.0 if source == "official" else PUBLISHED_EPSILON
     return lambda pixels: perturbed_logits(network, pixels, epsilon=epsilon)
 
 
@@ -65,7 +65,7 @@ def mahalanobis_pass(network: Network, bundle: Bundle, fit_on: Path, test: DataS
     side = bundle.manifest.input.height
     batches = read_ahead(train, layered.BATCH_SIZE, height=side, width=side)
     clean = read_rows(held_out, range(len(held_out)), height=side, width=side)
-    fitted = layered.fit(network, batches, train.labels, clean, held_out.labels, settings)
+    fitted = layered.fit(network, batches, train.labels, clean, held_out.labels, settings.adversarial_clamp)
     return lambda pixels: fitted.score(network, pixels)
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from training.detectors.odin import TEMPERATURE
 from training.model.network import Network, normalise
-from training.reproduction import Settings
+from training.reproduction import Source
 
 PUBLISHED_EPSILON = 0.0014
 """ODIN's choice for its main setting."""
@@ -26,11 +26,11 @@ EPSILONS = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
 BATCH_SIZE = 64
 
 
-def epsilon(settings: Settings, network: Network, held_out: NDArray[np.uint8]) -> float:
-    """The step by `settings.odin_epsilon`; only `corrected` looks at the held-out pictures (N, H, W, 3)."""
-    if settings.odin_epsilon == "official":
+def epsilon(source: Source, network: Network, held_out: NDArray[np.uint8]) -> float:
+    """The step of `paper`, `official` or `corrected`; only the last looks at the held-out pictures (N, H, W, 3)."""
+    if source == "official":
         return 0.0
-    if settings.odin_epsilon == "paper":
+    if source == "paper":
         return PUBLISHED_EPSILON
     return choose_epsilon(network, held_out)
 

@@ -13,12 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import GroupingError
-from training.grouping.taxonomy import built_in_tree, homes, tree_file
-from training.reproduction import Settings
+from training.grouping.taxonomy import homes
 
-__all__ = ["Grouping", "Tables", "at_random", "built_in_tree", "by_clustering", "from_tree", "tree_file", "warnings"]
-
-DEFAULT = Settings()
 SMALL_GROUP = 5
 OTHERS_SHARE = 0.99
 NAMED_GROUPS = 8
@@ -106,30 +102,6 @@ def from_tree(tree: Mapping[str, Sequence[str]], classes: Sequence[str], *, sour
     )
 
 
-def by_clustering(class_means: NDArray[np.float32], group_count: int, *, seed: int) -> Grouping:
-    """K-means over the mean feature of each class, (C, D) (paper §3.3, "feature clustering")."""
-    from sklearn.cluster import KMeans
-
-    _check_count(group_count, len(class_means))
-    assigned = KMeans(group_count, n_init=10, random_state=seed).fit(class_means).labels_
-    return _numbered("cluster", [np.flatnonzero(assigned == group) for group in range(group_count)])
-
-
-def at_random(class_count: int, group_count: int, *, seed: int, settings: Settings = DEFAULT) -> Grouping:
-    """Groups drawn by chance, the lower bound of the paper's comparison.
-
-    Of equal size within one (paper §4.3.3). With `settings.random_groups` of `paper` each class draws its group alone
-    (§3.3): sizes then differ, and groups that no class drew are left out, so that there may be fewer.
-    """
-    _check_count(group_count, class_count)
-    generator = np.random.default_rng(seed)
-    if settings.random_groups == "paper":
-        drawn = generator.integers(group_count, size=class_count)
-        return _numbered("random", [np.flatnonzero(drawn == group) for group in range(group_count)])
-    order = generator.permutation(class_count)
-    return _numbered("random", [np.sort(part) for part in np.array_split(order, group_count)])
-
-
 def warnings(grouping: Grouping) -> list[str]:
     """What about a grouping may cost detection, as sentences that name the groups.
 
@@ -152,14 +124,3 @@ def warnings(grouping: Grouping) -> list[str]:
 def _listed(groups: Sequence[str]) -> str:
     named = ", ".join(groups[:NAMED_GROUPS])
     return named if len(groups) <= NAMED_GROUPS else f"{named} and {len(groups) - NAMED_GROUPS} more groups"
-
-
-def _check_count(group_count: int, class_count: int) -> None:
-    if not 1 <= group_count <= class_count:
-        raise GroupingError(f"{class_count} classes cannot make {group_count} groups; ask for 1 to {class_count}.")
-
-
-def _numbered(prefix: str, members: Sequence[NDArray[np.int64]]) -> Grouping:
-    # By first class, so that the same partition always has the same names.
-    ordered = sorted((tuple(int(i) for i in group) for group in members if len(group)), key=lambda group: group[0])
-    return Grouping(tuple(f"{prefix} {index + 1}" for index in range(len(ordered))), tuple(ordered))

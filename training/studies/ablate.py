@@ -3,7 +3,7 @@
 The folder of a sweep:
 study.json           what the sweep is of; another sweep's folder is refused
 features/            feature caches, one for each backbone and data set
-cells/NAME/          finished cells, see training/cells.py
+trials/NAME/          finished trials, see training/trials.py
 runs/NAME/           runs of the study of opened blocks, which fits on pictures
 results.json .md .csv  figure.png
 """
@@ -34,7 +34,7 @@ from training.reproduction import Settings
 from training.studies import designs
 from training.studies.designs import STUDIES
 from training.studies.report import write_report
-from training.studies.trials import Cell, Material, run_cell, write_cell
+from training.studies.trials import Material, Trial, run_trial, write_trial
 from training.weights.reading import backbone_name, read_backbone
 
 HEAD_EPOCHS = 20
@@ -48,8 +48,8 @@ class Sweep:
 
     study: str
     data: Path
-    inside: Path
-    outside: Mapping[str, Path]
+    id_path: Path
+    ood_paths: Mapping[str, Path]
     weights: tuple[Path, ...]
     grouping: str | None
     size: int
@@ -63,7 +63,7 @@ class Sweep:
 
 
 def ablate(sweep: Sweep) -> None:
-    """Run every cell of a study that is not there yet, then write its table and picture.
+    """Run every trial of a study that is not there yet, then write its table and picture.
 
     Raises SettingError for a study or values that do not exist, DataError for a folder of another sweep.
     """
@@ -82,17 +82,17 @@ def _on_features(sweep: Sweep, seed: int) -> None:
     recipe = one_cycle(epochs=sweep.epochs or HEAD_EPOCHS, batch_size=HEAD_BATCH, seed=seed)
     for weights in sweep.weights if sweep.study == "backbones" else sweep.weights[:1]:
         material = _material(sweep, weights)
-        for cell in _cells(sweep, material, seed):
-            say(f"{sweep.study}: {cell.name}")
-            run_cell(cell, material, _fitting(recipe, cell), sweep.out / "cells")
+        for trial in _trials(sweep, material, seed):
+            say(f"{sweep.study}: {trial.name}")
+            run_trial(trial, material, _fitting(recipe, trial), sweep.out / "trials")
 
 
-def _fitting(recipe: Recipe, cell: Cell) -> Recipe:
+def _fitting(recipe: Recipe, trial: Trial) -> Recipe:
     """Few pictures are seen as often as many, in smaller batches."""
-    return replace(recipe, batch_size=min(recipe.batch_size, max(8, len(cell.rows) // 20)))
+    return replace(recipe, batch_size=min(recipe.batch_size, max(8, len(trial.rows) // 20)))
 
 
-def _cells(sweep: Sweep, material: Material, seed: int) -> Iterable[Cell]:
+def _trials(sweep: Sweep, material: Material, seed: int) -> Iterable[Trial]:
     taxonomy = _grouping(sweep, material.train, seed)
 
     def of_classes(classes: NDArray[np.int64]) -> Grouping:
@@ -109,7 +109,7 @@ def _cells(sweep: Sweep, material: Material, seed: int) -> Iterable[Cell]:
         return designs.grouping_strategies(material, taxonomy, seed)
     if sweep.study == "groups":
         return designs.number_of_groups(material, sweep.values, _levels(sweep, material.train, seed), seed)
-    return [designs.backbone_cell(material, taxonomy, seed)]
+    return [designs.backbone_trial(material, taxonomy, seed)]
 
 
 def _grouping(sweep: Sweep, data: DataSet, seed: int) -> Grouping:
@@ -119,7 +119,7 @@ def _grouping(sweep: Sweep, data: DataSet, seed: int) -> Grouping:
     def no_means() -> NDArray[np.float32]:
         raise SettingError("The taxonomy of a study cannot be clusters; name --grouping taxonomy:NAME or FILE.")
 
-    return grouping_of(sweep.grouping, data, no_means, seed=seed, settings=Settings())
+    return grouping_of(sweep.grouping, data.classes, data.superclasses, no_means, seed=seed)
 
 
 def _levels(sweep: Sweep, data: DataSet, seed: int) -> list[Grouping]:
@@ -135,7 +135,7 @@ def _material(sweep: Sweep, weights: Path) -> Material:
     extractor = backbone(name)
     read_backbone(weights, extractor)
     folder = (sweep.features or sweep.out / "features") / weights_sha256(extractor)[:12]
-    data, inside, outside = _read(sweep)
+    data, id_data, ood_data = _read(sweep)
 
     def features(part: DataSet, called: str, views: int = 1) -> NDArray[np.float32]:
         return cached_features(folder / called, extractor, part, sweep.size, Views(views), bf16=sweep.bf16)
@@ -144,9 +144,9 @@ def _material(sweep: Sweep, weights: Path) -> Material:
         _label(sweep, weights),
         data,
         features(data, "train", views=2),
-        inside,
-        features(inside, "id")[0],
-        {called: features(part, f"ood-{called}")[0] for called, part in outside.items()},
+        id_data,
+        features(id_data, "id")[0],
+        {called: features(part, f"ood-{called}")[0] for called, part in ood_data.items()},
     )
 
 
@@ -159,34 +159,34 @@ def _label(sweep: Sweep, weights: Path) -> str:
 
 def _read(sweep: Sweep) -> tuple[DataSet, DataSet, dict[str, DataSet]]:
     data = read_data_set(sweep.data)
-    outside = {name: read_pictures(path) for name, path in sweep.outside.items()}
-    return data, read_data_set(sweep.inside, data.classes), outside
+    ood_data = {name: read_pictures(path) for name, path in sweep.ood_paths.items()}
+    return data, read_data_set(sweep.id_path, data.classes), ood_data
 
 
 def _open_blocks(sweep: Sweep, seed: int) -> None:
     """Fit on pictures with each number of opened blocks, everything last; exact, so the frozen one is online too."""
     weights = sweep.weights[0]
     name = backbone_name(weights)
-    data, inside, outside = _read(sweep)
+    data, id_data, ood_data = _read(sweep)
     blocks = len(backbone(name).config.units)
     counts: Sequence[int | None] = sweep.values or [*range(blocks + 1), None]
     for count in counts:
         called = "all" if count is None else str(count)
         varied: dict[str, str | int] = {"blocks": called, "seed": seed}
-        cell = Cell(varied, np.empty(0, np.int64), np.empty(0, np.int64), _grouping(sweep, data, seed))
-        folder = sweep.out / "cells" / cell.name
+        trial = Trial(varied, np.empty(0, np.int64), np.empty(0, np.int64), _grouping(sweep, data, seed))
+        folder = sweep.out / "trials" / trial.name
         if folder.is_dir():
             continue
-        say(f"blocks: {cell.name}")
-        run = sweep.out / "runs" / cell.name
+        say(f"blocks: {trial.name}")
+        run = sweep.out / "runs" / trial.name
         config = _run_config(sweep, run, name, count, seed)
         train(config, config.split())
         network = load_run(run).network
         features = {
             called: extract_all(network.backbone, part, sweep.size, bf16=sweep.bf16).numpy()
-            for called, part in {"id": inside, **outside}.items()
+            for called, part in {"id": id_data, **ood_data}.items()
         }
-        write_cell(varied, network, features, inside.labels, folder, seed)
+        write_trial(varied, network, features, id_data.labels, folder, seed)
 
 
 def _run_config(sweep: Sweep, run: Path, name: str, count: int | None, seed: int) -> RunConfig:

@@ -1,4 +1,4 @@
-"""The paper's studies as lists of cells: which classes, pictures and groups each of them fits heads on."""
+"""The paper's studies as lists of trials: which classes, pictures and groups each of them fits heads on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import SettingError
-from training.grouping import groups
 from training.grouping.groups import Grouping
-from training.studies.trials import Cell, Material
+from training.grouping.strategies import at_random, by_clustering
+from training.studies.trials import Material, Trial
 
 GroupingOf = Callable[[NDArray[np.int64]], Grouping]
 """Class indices (c,) of the data -> the grouping of those classes."""
@@ -40,10 +40,10 @@ GROUP_COUNTS = (2, 3, 5, 8, 20, 50)
 
 def number_of_classes(
     material: Material, counts: Sequence[int], grouping_of: GroupingOf, seed: int, *, fixed_total: bool
-) -> Iterable[Cell]:
+) -> Iterable[Trial]:
     """Classes drawn by chance; of each as many pictures as the smallest class has, or a share of a fixed total.
 
-    The total is what the smallest number of classes has at most, so that every cell can have it.
+    The total is what the smallest number of classes has at most, so that every trial can have it.
     """
     generator = np.random.default_rng(seed)
     labels, total_classes = material.train.labels, len(material.train.classes)
@@ -53,15 +53,15 @@ def number_of_classes(
     per_class = int(np.bincount(labels, minlength=total_classes).min())
     order = generator.permutation(total_classes)
     for count in counts:
-        # Nested, so that cells differ in what was added and not in a new draw.
+        # Nested, so that trials differ in what was added and not in a new draw.
         classes = np.sort(order[:count])
         each = max(1, per_class * min(counts) // count) if fixed_total else per_class
         rows = [generator.permutation(np.flatnonzero(labels == label))[:each] for label in classes]
         varied: dict[str, str | int] = {"classes": count, "pictures": each * count, "seed": seed}
-        yield Cell(varied, classes, np.sort(np.concatenate(rows)), grouping_of(classes))
+        yield Trial(varied, classes, np.sort(np.concatenate(rows)), grouping_of(classes))
 
 
-def grouping_strategies(material: Material, taxonomy: Grouping, seed: int) -> Iterable[Cell]:
+def grouping_strategies(material: Material, taxonomy: Grouping, seed: int) -> Iterable[Trial]:
     """Taxonomy, clusters and chance with as many groups as the taxonomy has."""
     count = len(taxonomy.names)
     yield _whole(material, {"grouping": "taxonomy", "groups": count, "seed": seed}, taxonomy)
@@ -70,7 +70,7 @@ def grouping_strategies(material: Material, taxonomy: Grouping, seed: int) -> It
 
 def number_of_groups(
     material: Material, counts: Sequence[int], taxonomies: Iterable[Grouping], seed: int
-) -> Iterable[Cell]:
+) -> Iterable[Trial]:
     """Clusters and chance at each number of groups, and each taxonomy at its own."""
     for taxonomy in taxonomies:
         yield _whole(material, {"grouping": "taxonomy", "groups": len(taxonomy.names), "seed": seed}, taxonomy)
@@ -78,7 +78,7 @@ def number_of_groups(
         yield from _strategies(material, count, seed)
 
 
-def backbone_cell(material: Material, taxonomy: Grouping, seed: int) -> Cell:
+def backbone_trial(material: Material, taxonomy: Grouping, seed: int) -> Trial:
     """All classes on one backbone's features."""
     return _whole(material, {"backbone": material.backbone, "seed": seed}, taxonomy)
 
@@ -89,12 +89,12 @@ def class_means(material: Material) -> NDArray[np.float32]:
     return np.stack([material.train_views[0][labels == label].mean(axis=0) for label in range(labels.max() + 1)])
 
 
-def _strategies(material: Material, count: int, seed: int) -> Iterable[Cell]:
-    clusters = groups.by_clustering(class_means(material), count, seed=seed)
+def _strategies(material: Material, count: int, seed: int) -> Iterable[Trial]:
+    clusters = by_clustering(class_means(material), count, seed=seed)
     yield _whole(material, {"grouping": "clusters", "groups": count, "seed": seed}, clusters)
-    chance = groups.at_random(len(material.train.classes), count, seed=seed)
+    chance = at_random(len(material.train.classes), count, seed=seed)
     yield _whole(material, {"grouping": "random", "groups": count, "seed": seed}, chance)
 
 
-def _whole(material: Material, varied: dict[str, str | int], grouping: Grouping) -> Cell:
-    return Cell(varied, np.arange(len(material.train.classes)), np.arange(len(material.train)), grouping)
+def _whole(material: Material, varied: dict[str, str | int], grouping: Grouping) -> Trial:
+    return Trial(varied, np.arange(len(material.train.classes)), np.arange(len(material.train)), grouping)

@@ -21,7 +21,8 @@ from torch import Tensor
 from service.bundle import Bundle
 from training.data.sets import DataSet
 from training.errors import GroupingError
-from training.grouping.groups import Grouping, by_clustering
+from training.grouping.groups import Grouping
+from training.grouping.strategies import by_clustering
 from training.model.group_softmax import GroupHead, minimum_others_score
 from training.progress import track
 from training.scoring.pictures import score_pictures
@@ -62,8 +63,8 @@ class Split:
 
     fitted: Features
     labels: Labels
-    inside: Features
-    outside: Features
+    id_features: Features
+    ood_features: Features
 
 
 def recommend(
@@ -134,12 +135,12 @@ def _split(features: Features, labels: Labels, generator: np.random.Generator) -
     members = [generator.permutation(np.flatnonzero(labels == label)) for label in kept]
     tests = [max(1, round(HELD_OUT_PICTURES * len(pictures))) for pictures in members]
     fitted = [pictures[count:] for pictures, count in zip(members, tests, strict=True)]
-    inside = np.concatenate([pictures[:count] for pictures, count in zip(members, tests, strict=True)])
+    id_features = np.concatenate([pictures[:count] for pictures, count in zip(members, tests, strict=True)])
     return Split(
         fitted=features[np.concatenate(fitted)],
         labels=np.repeat(np.arange(len(kept)), [len(pictures) for pictures in fitted]),
-        inside=features[inside],
-        outside=features[~np.isin(labels, kept)],
+        id_features=features[id_features],
+        ood_features=features[~np.isin(labels, kept)],
     )
 
 
@@ -149,8 +150,8 @@ def _area(split: Split, group_count: int, seed: int) -> float:
 
     means = class_means(split.fitted, split.labels, split.labels.max() + 1)
     head = _fit(split, by_clustering(means, group_count, seed=seed), seed)
-    scores = np.concatenate([_scores(head, split.inside), _scores(head, split.outside)])
-    truth = np.repeat([1, 0], [len(split.inside), len(split.outside)])
+    scores = np.concatenate([_scores(head, split.id_features), _scores(head, split.ood_features)])
+    truth = np.repeat([1, 0], [len(split.id_features), len(split.ood_features)])
     return float(roc_auc_score(truth, scores))
 
 

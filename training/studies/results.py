@@ -22,12 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from service.bundle import read_bundle
-from training.commands.options import SHIPPED_BUNDLE
 from training.data.sets import read_data_set
 from training.errors import TrainingError
 from training.files import write_text
 from training.progress import say
 from training.reproduction import LEDGER
+from training.weights.reading import SHIPPED_BUNDLE
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 PICTURES = Path(__file__).parents[1] / "figures"

@@ -1,7 +1,7 @@
-"""One cell of an ablation: heads fitted for one choice of classes, pictures and groups, and what they score.
+"""One trial of an ablation: heads fitted for one choice of classes, pictures and groups, and what they score.
 
-A cell is a folder: `cell.json` (what was varied, top-1, figures), `results.json` and `scores.npz` as `evaluate` writes
-them. It is renamed into place when it is whole, so a sweep that was interrupted does not repeat what is there.
+A trial is a folder: `trial.json` (what was varied, top-1, figures), `results.json` and `scores.npz` as `evaluate`
+writes them. It is renamed into place when it is whole, so a sweep that was interrupted does not repeat what is there.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Material:
     backbone: str
     train: DataSet
     train_views: NDArray[np.float32]
-    inside: DataSet
-    inside_features: NDArray[np.float32]
-    outside_features: Mapping[str, NDArray[np.float32]]
+    id_data: DataSet
+    id_features: NDArray[np.float32]
+    ood_features: Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """`classes` are those of the data that take part, `rows` the pictures to fit on, `grouping` is of `classes`."""
 
     varied: Varied
@@ -58,26 +58,26 @@ class Cell:
         return " ".join(f"{key}={value}" for key, value in self.varied.items()).replace("/", "-")
 
 
-def run_cell(cell: Cell, material: Material, recipe: Recipe, folder: Path) -> None:
-    """Fit the heads of a cell on cached features and write it; a cell that is there already is left alone."""
-    if (folder / cell.name).is_dir():
+def run_trial(trial: Trial, material: Material, recipe: Recipe, folder: Path) -> None:
+    """Fit the heads of a trial on cached features and write it; a trial that is there already is left alone."""
+    if (folder / trial.name).is_dir():
         return
     place = np.full(len(material.train.classes), -1)
-    place[cell.classes] = np.arange(len(cell.classes))
-    labels = place[material.train.labels[cell.rows]]
-    batches = feature_batches(material.train_views, cell.rows, labels, recipe)
+    place[trial.classes] = np.arange(len(trial.classes))
+    labels = place[material.train.labels[trial.rows]]
+    batches = feature_batches(material.train_views, trial.rows, labels, recipe)
     torch.manual_seed(recipe.seed)
-    heads = Heads(material.train_views.shape[2], cell.grouping)
-    scratch = folder / f"{cell.name}.fit"
+    heads = Heads(material.train_views.shape[2], trial.grouping)
+    scratch = folder / f"{trial.name}.fit"
     scratch.mkdir(parents=True, exist_ok=True)
     heads = fit(heads, batches, recipe, scratch, lambda _: "", on_features=True)
-    chosen = np.isin(material.inside.labels, cell.classes)
-    features = {"id": material.inside_features[chosen], **material.outside_features}
-    write_cell(cell.varied, heads, features, place[material.inside.labels[chosen]], folder / cell.name, recipe.seed)
+    chosen = np.isin(material.id_data.labels, trial.classes)
+    features = {"id": material.id_features[chosen], **material.ood_features}
+    write_trial(trial.varied, heads, features, place[material.id_data.labels[chosen]], folder / trial.name, recipe.seed)
     shutil.rmtree(scratch)
 
 
-def write_cell(
+def write_trial(
     varied: Varied,
     heads: Heads,
     features: Mapping[str, NDArray[np.float32]],
@@ -85,14 +85,14 @@ def write_cell(
     folder: Path,
     seed: int,
 ) -> None:
-    """Score the features (N, D) of each set, `id` with its labels, and write the folder of a cell."""
+    """Score the features (N, D) of each set, `id` with its labels, and write the folder of a trial."""
     scores = {name: _scores(heads, rows) for name, rows in features.items()}
     scores["id"]["labels"] = labels
-    outside = [name for name in features if name != "id"]
+    ood_names = [name for name in features if name != "id"]
     results, averages = {}, {}
     for detector in DETECTORS_COMPARED:
-        outsides = {name: scores[name][detector] for name in outside}
-        results[detector], averages[detector] = compare(scores["id"][detector], outsides, outside, "paper", seed)
+        ood_scores = {name: scores[name][detector] for name in ood_names}
+        results[detector], averages[detector] = compare(scores["id"][detector], ood_scores, ood_names, "paper", seed)
     top1 = {name: float((scores["id"][f"{name}_class"] == labels).mean()) for name in ("group", "flat")}
     draft = folder.with_name(folder.name + ".partial")
     try:
@@ -101,19 +101,19 @@ def write_cell(
         arrays = {f"{name}/{key}": value for name, values in scores.items() for key, value in values.items()}
         np.savez(draft / "scores.npz", **arrays)  # type: ignore[arg-type]
         (draft / "results.json").write_text(json.dumps(results, indent=1), "utf-8")
-        cell = {"varied": varied, "top1": top1, "results": results, "averages": averages}
-        (draft / "cell.json").write_text(json.dumps(cell, indent=1), "utf-8")
+        trial = {"varied": varied, "top1": top1, "results": results, "averages": averages}
+        (draft / "trial.json").write_text(json.dumps(trial, indent=1), "utf-8")
         draft.replace(folder)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise DataError(
-            f"The cell {folder} cannot be written ({error.strerror}); free space and run the same command again."
+            f"The trial {folder} cannot be written ({error.strerror}); free space and run the same command again."
         ) from error
 
 
-def read_cells(folder: Path) -> list[dict[str, Any]]:
-    """The content of every finished cell's `cell.json`."""
-    files = sorted(file for file in folder.glob("*/cell.json") if not file.parent.name.endswith(".partial"))
+def read_trials(folder: Path) -> list[dict[str, Any]]:
+    """The content of every finished trial's `trial.json`."""
+    files = sorted(file for file in folder.glob("*/trial.json") if not file.parent.name.endswith(".partial"))
     return [json.loads(file.read_text("utf-8")) for file in files]
 
 

@@ -28,6 +28,7 @@ from training.weights.layouts import OFFICIAL, layout_of
 
 Head: TypeAlias = tuple[Tensor, Tensor]
 
+SHIPPED_BUNDLE = Path(__file__).parents[2] / "service" / "default_bundle"
 PUBLISHED_AT = "https://storage.googleapis.com/bit_models"
 SIZES = tuple(name for name, config in KNOWN_BACKBONES.items() if config.root_stride is None)
 PUBLISHED = tuple(

@@ -12,11 +12,12 @@ from service.bundle import Bundle, read_bundle
 from service.inference.engine import Engine
 from service.preprocess import decode
 from training.bundling.canaries import canary_pictures
-from training.bundling.export import OUTPUTS, Guard, check_parity, export, fold
+from training.bundling.export import export
+from training.bundling.graph import OUTPUTS, Guard, check_parity, fold
 from training.errors import CheckpointError, ExportError
 from training.fitting.run import load_run
 from training.model.backbone import StdConv2d, backbone
-from training.scoring.pictures import Session
+from training.scoring.session import Session
 from training.weights.reading import read_backbone
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 32, 32, 3), np.uint8)
@@ -36,7 +37,7 @@ def session(bundle: Bundle) -> Session:
 
 def test_onnx_runtime_computes_what_torch_computes(finished_run: Path, session: Session) -> None:
     """Every output, on pictures that are no canaries; indices exactly."""
-    folded = fold(load_run(finished_run)[0])
+    folded = fold(load_run(finished_run).network)
     with torch.no_grad():
         expected = dict(zip(OUTPUTS, Guard(folded)(torch.from_numpy(IMAGES)), strict=True))
     rows = session.run(IMAGES)
@@ -47,7 +48,7 @@ def test_onnx_runtime_computes_what_torch_computes(finished_run: Path, session: 
 
 def test_storing_weights_in_half_moves_scores_little(finished_run: Path, session: Session) -> None:
     """Against the network as trained, with its weights in full, scores move by less than a hundredth."""
-    network = load_run(finished_run)[0]
+    network = load_run(finished_run).network
     with torch.no_grad():
         full = Guard(network)(torch.from_numpy(IMAGES))[OUTPUTS.index("score")].numpy()
     assert np.abs(session.run(IMAGES)["score"] - full).max() < 1e-2
@@ -87,7 +88,7 @@ def test_the_graph_is_one_file_of_plain_convolutions_with_half_weights(bundle: B
 
 def test_folding_leaves_the_trained_network_alone(finished_run: Path) -> None:
     """Export works on a copy."""
-    network = load_run(finished_run)[0]
+    network = load_run(finished_run).network
     folded = fold(network)
     assert any(isinstance(module, StdConv2d) for module in network.modules())
     assert not any(isinstance(module, StdConv2d) for module in folded.modules())
@@ -95,7 +96,7 @@ def test_folding_leaves_the_trained_network_alone(finished_run: Path) -> None:
 
 def test_a_difference_between_torch_and_onnx_runtime_stops_the_export(finished_run: Path, session: Session) -> None:
     """A model that computes something else is never written."""
-    folded = fold(load_run(finished_run)[0])
+    folded = fold(load_run(finished_run).network)
     rows = session.run(IMAGES)
     check_parity(folded, IMAGES, rows)
     with pytest.raises(ExportError, match="score differs"):
@@ -108,7 +109,7 @@ def test_the_backbone_reads_back_from_the_bundle(bundle: Bundle, finished_run: P
     """The exported file is where a user's own training starts: its backbone gives the trained features."""
     ours = backbone("R11-tiny")
     read_backbone(bundle.path, ours)
-    trained = load_run(finished_run)[0].backbone
+    trained = load_run(finished_run).network.backbone
     x = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(ours(x), trained(x), rtol=5e-3, atol=5e-3)

@@ -5,7 +5,6 @@ import pytest
 from numpy.typing import NDArray
 
 from training.detectors import FitData, Head, Outputs
-from training.reproduction import Settings
 
 CLASSES, GROUPS, FEATURES = 7, 3, 24
 
@@ -23,7 +22,7 @@ def data(head: Head) -> FitData:
     """300 training and 140 held-out pictures in clusters by class."""
     train, train_labels = pictures(head, 300, seed=2)
     held_out, held_out_labels = pictures(head, 140, seed=3)
-    return FitData(train, train_labels, held_out, held_out_labels, Settings())
+    return FitData(train, train_labels, held_out, held_out_labels)
 
 
 @pytest.fixture(scope="session")

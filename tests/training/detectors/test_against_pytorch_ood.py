@@ -25,7 +25,6 @@ from training.gradients.perturbation import perturbed_logits
 from training.grouping.groups import Grouping
 from training.model.backbone import backbone
 from training.model.network import Network, normalise
-from training.reproduction import settings
 
 
 class EmptyModule(ModuleType):
@@ -93,7 +92,7 @@ def test_scores_of_logits_alone(oracle: Any, data: FitData, seen: Outputs, name:
 def test_kl_matching(oracle: Any, data: FitData, seen: Outputs) -> None:
     """Theirs takes the predicted class, our setting `paper`."""
     theirs = oracle.KLMatching(None).fit_logits(tensors(data.held_out)[1])
-    paper = FitData(data.train, data.train_labels, data.held_out, data.held_out_labels, settings("paper"))
+    paper = FitData(data.train, data.train_labels, data.held_out, data.held_out_labels, "paper")
     expected = -theirs.predict_logits(tensors(seen)[1]).numpy()
     assert ours("kl_matching", paper, seen) == pytest.approx(expected, abs=1e-5)
 

@@ -12,7 +12,6 @@ from tests.training.detectors.conftest import pictures
 from training.detectors import DETECTORS, FitData, Head
 from training.detectors.fitted import FILE_NAME, detectors_file, fit_statistics, read_detectors
 from training.errors import DataError
-from training.reproduction import Settings
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def data() -> FitData:
     random = np.random.default_rng(1)
     weight = random.normal(0, 0.5, (7, 24)).astype(np.float32)
     head = Head(weight, random.normal(0, 0.3, 7).astype(np.float32))
-    return FitData(*pictures(head, 200, seed=2), *pictures(head, 100, seed=3), Settings())
+    return FitData(*pictures(head, 200, seed=2), *pictures(head, 100, seed=3))
 
 
 @pytest.fixture

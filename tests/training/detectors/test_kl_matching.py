@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from training.detectors import DETECTORS, FitData, Outputs, kl_matching
-from training.reproduction import settings
 
 
 def softmax(logits: list[float]) -> list[float]:
@@ -43,7 +42,7 @@ def test_templates_are_of_held_out_pictures_by_true_class(data: FitData, seen: O
 def test_the_paper_takes_the_predicted_class(data: FitData, seen: Outputs) -> None:
     """D9, `paper`: the cited method does not look at labels."""
     predicted = data.held_out.flat_logits.argmax(axis=1)
-    shuffled = replace(data, held_out_labels=np.roll(data.held_out_labels, 3), settings=settings("paper"))
+    shuffled = replace(data, held_out_labels=np.roll(data.held_out_labels, 3), kl_templates="paper")
     expected = formula(seen, templates(data.held_out, predicted.tolist()))
     assert kl_matching.score(seen, kl_matching.fit(shuffled)) == pytest.approx(expected, abs=1e-5)
 
@@ -51,7 +50,7 @@ def test_the_paper_takes_the_predicted_class(data: FitData, seen: Outputs) -> No
 def test_the_official_code_takes_the_true_class_of_the_pictures_it_is_given(data: FitData, seen: Outputs) -> None:
     """D9, `official`: given the ID test set as held-out, its templates are of that set by true class."""
     labels = np.arange(len(seen.features)) % 7
-    official = replace(data, held_out=seen, held_out_labels=labels, settings=settings("official"))
+    official = replace(data, held_out=seen, held_out_labels=labels, kl_templates="official")
     expected = formula(seen, templates(seen, labels.tolist()))
     assert kl_matching.score(seen, kl_matching.fit(official)) == pytest.approx(expected, abs=1e-5)
 

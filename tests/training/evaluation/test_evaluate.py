@@ -16,9 +16,10 @@ from tests.tiny_bundle import CLASSES, png, write_tiny_bundle
 from training.detectors import DETECTORS, FitData, Head, Outputs
 from training.detectors.fitted import detectors_file, fit_statistics
 from training.errors import DataError
-from training.evaluation import report
-from training.evaluation.evaluate import Evaluation, bundle_metrics, evaluate, record
-from training.reproduction import Settings, settings
+from training.evaluation import collection, report
+from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.record import bundle_metrics, record
+from training.reproduction import settings
 from training.scoring.pictures import score_pictures
 
 GENERATOR = np.random.default_rng(0)
@@ -73,20 +74,21 @@ def fitted(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     data = read_data_set(pictures / "id", bundle.manifest.classes)
     seen = score_pictures(bundle, data, ["features", "others_scores"])
     outputs = Outputs(seen["features"], seen["others_scores"], head().logits(seen["features"]), head())
-    statistics = fit_statistics(FitData(outputs, data.labels, outputs, data.labels, Settings()))
+    statistics = fit_statistics(FitData(outputs, data.labels, outputs, data.labels))
     (bundle.path / "detectors.npz").write_bytes(detectors_file(head(), statistics))
     return bundle
 
 
-def judge(bundle: Bundle, pictures: Path, detectors: list[str], **options: object) -> Evaluation:
+def judge(bundle: Bundle, pictures: Path, scratch: Path, detectors: list[str], **options: object) -> Evaluation:
     sets = {"grey": pictures / "grey", "noise": pictures / "noise"}
-    return evaluate(bundle.path, pictures / "id", sets, detectors, **options)  # type: ignore[arg-type]
+    return evaluate(bundle.path, pictures / "id", sets, detectors, scratch=scratch, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def whole(fitted: Bundle, pictures: Path) -> Evaluation:
+def whole(fitted: Bundle, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     """Every detector that can run, with an audit."""
-    return judge(fitted, pictures, list(DETECTORS), audits={"grey": pictures / "audit.csv"})
+    scratch = tmp_path_factory.mktemp("arrays")
+    return judge(fitted, pictures, scratch, list(DETECTORS), audits={"grey": pictures / "audit.csv"})
 
 
 def test_figures_follow_from_the_written_scores_by_scikit_learn_alone(whole: Evaluation, tmp_path: Path) -> None:
@@ -97,14 +99,17 @@ def test_figures_follow_from_the_written_scores_by_scikit_learn_alone(whole: Eva
         for detector, by_set in results.items():
             assert list(by_set) == ["grey", "grey.cleaned", "noise"]
             for name, figures in by_set.items():
-                inside, outside = scores[f"id/{detector}"], scores[f"{name}/{detector}"]
-                labels, both = np.repeat([1, 0], [len(inside), len(outside)]), np.concatenate([inside, outside])
-                threshold = np.sort(inside)[len(inside) // 20]
+                id_scores, ood_scores = scores[f"id/{detector}"], scores[f"{name}/{detector}"]
+                labels, both = (
+                    np.repeat([1, 0], [len(id_scores), len(ood_scores)]),
+                    np.concatenate([id_scores, ood_scores]),
+                )
+                threshold = np.sort(id_scores)[len(id_scores) // 20]
                 assert figures["auroc"] == pytest.approx(roc_auc_score(labels, both))
                 assert figures["aupr_in"] == pytest.approx(average_precision_score(labels, both))
                 assert figures["aupr_out"] == pytest.approx(average_precision_score(1 - labels, -both))
-                assert figures["fpr95"] == pytest.approx((outside >= threshold).mean())
-                assert (figures["n_in"], figures["n_out"]) == (len(inside), len(outside))
+                assert figures["fpr95"] == pytest.approx((ood_scores >= threshold).mean())
+                assert (figures["n_in"], figures["n_out"]) == (len(id_scores), len(ood_scores))
                 low, high = figures["auroc_interval"]
                 assert low <= figures["auroc"] <= high
         right = scores["id/flat_logits"].argmax(axis=1) == scores["id/labels"]
@@ -120,18 +125,20 @@ def test_every_detector_but_odin_runs_and_that_is_said(whole: Evaluation) -> Non
     assert any("odin cannot run" in note for note in whole.notes)
 
 
-def test_detectors_without_statistics_are_left_out_with_the_remedy(bare: Bundle, pictures: Path) -> None:
+def test_detectors_without_statistics_are_left_out_with_the_remedy(
+    bare: Bundle, pictures: Path, tmp_path: Path
+) -> None:
     """Asked for all, those that fit something do not run, each with a sentence."""
-    evaluation = judge(bare, pictures, list(DETECTORS))
+    evaluation = judge(bare, pictures, tmp_path, list(DETECTORS))
     assert set(evaluation.results) == {name for name, entry in DETECTORS.items() if entry.fit is None} - {"odin"}
     assert any(note.startswith("vim") and "export the bundle again" in note for note in evaluation.notes)
 
 
 @pytest.mark.parametrize("name", ["vim", "odin"])
-def test_a_detector_asked_for_by_name_must_run(bare: Bundle, pictures: Path, name: str) -> None:
+def test_a_detector_asked_for_by_name_must_run(bare: Bundle, pictures: Path, tmp_path: Path, name: str) -> None:
     """Silence would be taken for a result."""
     with pytest.raises(DataError, match=name):
-        judge(bare, pictures, ["mos", name])
+        judge(bare, pictures, tmp_path, ["mos", name])
 
 
 def test_an_audited_set_is_there_whole_and_cleaned(whole: Evaluation) -> None:
@@ -148,14 +155,14 @@ def test_an_audited_set_is_there_whole_and_cleaned(whole: Evaluation) -> None:
     assert any(note.startswith("grey: audited, 20 OOD, 5 ID") for note in whole.notes)
 
 
-def test_the_convention_of_fpr95_is_the_settings(bare: Bundle, pictures: Path) -> None:
+def test_the_convention_of_fpr95_is_the_settings(bare: Bundle, pictures: Path, tmp_path: Path) -> None:
     """72 ID pictures: 68 of them are nearer to 95 % than the 69 that the paper's convention keeps."""
-    evaluation = judge(bare, pictures, ["msp"], settings=settings("official"))
-    inside, outside = (evaluation.scores[name]["msp"] for name in ("id", "noise"))
-    candidates = np.unique(np.concatenate([inside, outside]))
-    kept = np.array([(inside >= score).mean() for score in candidates])
+    evaluation = judge(bare, pictures, tmp_path, ["msp"], settings=settings("official"))
+    id_scores, ood_scores = (evaluation.scores[name]["msp"] for name in ("id", "noise"))
+    candidates = np.unique(np.concatenate([id_scores, ood_scores]))
+    kept = np.array([(id_scores >= score).mean() for score in candidates])
     nearest = candidates[np.argmin(np.abs(kept - 0.95))]
-    assert evaluation.results["msp"]["noise"]["fpr95"] == pytest.approx((outside >= nearest).mean())
+    assert evaluation.results["msp"]["noise"]["fpr95"] == pytest.approx((ood_scores >= nearest).mean())
 
 
 @pytest.fixture(scope="module")
@@ -168,12 +175,14 @@ def few(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_odins_second_pass_is_through_the_bundles_own_network(few: Path, pictures: Path) -> None:
+def test_odins_second_pass_is_through_the_bundles_own_network(few: Path, pictures: Path, tmp_path: Path) -> None:
     """Without a step its logits are those of the ONNX features; with the paper's they are others."""
     logits = {}
     for source in ("official", "paper"):
         shipped = Path(__file__).parents[3] / "service" / "default_bundle"
-        judged = evaluate(shipped, few, {"grey": pictures / "grey"}, ["odin"], settings=settings(source))
+        judged = evaluate(
+            shipped, few, {"grey": pictures / "grey"}, ["odin"], scratch=tmp_path / source, settings=settings(source)
+        )
         logits[source] = judged.scores["id"]["perturbed_logits"]
         assert judged.times.own_pass_ms["odin"] > 0
         assert judged.times.total_ms("odin") > judged.times.forward_ms + judged.times.own_pass_ms["odin"]
@@ -205,6 +214,7 @@ def test_times_are_of_the_detectors_that_ran(whole: Evaluation) -> None:
 def test_names_that_do_not_fit_are_refused(
     bare: Bundle,
     pictures: Path,
+    tmp_path: Path,
     sets: dict[str, str],
     detectors: list[str],
     audits: dict[str, str],
@@ -217,8 +227,28 @@ def test_names_that_do_not_fit_are_refused(
             pictures / "id",
             {name: pictures / folder for name, folder in sets.items()},
             detectors,
+            scratch=tmp_path,
             audits={name: pictures / file for name, file in audits.items()},
         )
+
+
+def test_what_is_wide_lies_on_the_disk_and_scores_in_memory(whole: Evaluation) -> None:
+    """Memory does not grow with the number of pictures beyond their scores; a cleaned set is no exception."""
+    for values in whole.scores.values():
+        for name in ("features", "logits", "flat_logits", "others_scores"):
+            assert isinstance(values[name], np.memmap), name
+        for name in ("mos", "mahalanobis", "score"):
+            assert not isinstance(values[name], np.memmap), name
+
+
+def test_detectors_score_in_pieces_what_they_score_at_once(
+    fitted: Bundle, pictures: Path, whole: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture's score does not depend on which others are read with it."""
+    monkeypatch.setattr(collection, "ROWS", 7)
+    pieces = judge(fitted, pictures, tmp_path, list(DETECTORS))
+    for detector in pieces.results:
+        np.testing.assert_allclose(pieces.scores["id"][detector], whole.scores["id"][detector], rtol=1e-4, atol=1e-5)
 
 
 def test_scores_that_are_not_finite_name_the_detector_and_the_set(bare: Bundle, pictures: Path, tmp_path: Path) -> None:
@@ -228,14 +258,14 @@ def test_scores_that_are_not_finite_name_the_detector_and_the_set(bare: Bundle, 
     damaged.weight[0] = np.inf
     (bundle.path / "detectors.npz").write_bytes(detectors_file(damaged, {}))
     with np.errstate(invalid="ignore"), pytest.raises(DataError, match=r"energy .* not finite on the ID set"):
-        judge(bundle, pictures, ["mos", "energy"])
+        judge(bundle, pictures, tmp_path / "arrays", ["mos", "energy"])
 
 
 def test_recording_keeps_the_plain_figures(bare: Bundle, pictures: Path, tmp_path: Path) -> None:
     """The manifest gets them without intervals; the flat head stays."""
     bundle = write_tiny_bundle(tmp_path / "bundle")
     (bundle.path / "detectors.npz").write_bytes(detectors_file(head(), {}))
-    evaluation = judge(bundle, pictures, ["mos", "msp"])
+    evaluation = judge(bundle, pictures, tmp_path / "arrays", ["mos", "msp"])
     record(bundle, evaluation)
     metrics = read_bundle(bundle.path).manifest.metrics
     assert metrics == bundle_metrics(evaluation)

@@ -31,8 +31,8 @@ def test_nineteen_of_twenty_intervals_hold_the_truth(n_in: int, n_out: int, monk
     held = dict.fromkeys(METRICS, 0)
     floors = intervals._floors(n_in, n_out)
     for trial in range(250):
-        inside, outside = normal_pair(generator, n_in, n_out)
-        drawn, figures = draws(inside, {"x": outside}, trial)["x"], summary(inside, outside)
+        id_scores, ood_scores = normal_pair(generator, n_in, n_out)
+        drawn, figures = draws(id_scores, {"x": ood_scores}, trial)["x"], summary(id_scores, ood_scores)
         for metric in METRICS:
             low, high = interval(drawn[metric], figures[metric], n_out, floors[metric])
             held[metric] += low <= truth[metric] <= high
@@ -52,17 +52,17 @@ def test_an_interval_of_a_tiny_fpr95_does_not_shut_at_zero() -> None:
 def test_a_draw_is_the_metric_of_the_drawn_pictures() -> None:
     """The bootstrap's areas, ties included, are the metrics' own on the same multiset."""
     generator = np.random.default_rng(2)
-    inside, outside = normal_pair(generator, 60, 40, digits=1)
-    inside_ranks, outside_ranks, levels = intervals._ranks(inside, outside)
+    id_scores, ood_scores = normal_pair(generator, 60, 40, digits=1)
+    id_ranks, ood_ranks, levels = intervals._ranks(id_scores, ood_scores)
     for _ in range(10):
         ours, theirs = generator.integers(0, 60, 60), generator.integers(0, 40, 40)
-        counts = (np.bincount(ranks, minlength=levels) for ranks in (inside_ranks[ours], outside_ranks[theirs]))
-        expected = summary(inside[ours], outside[theirs])
+        counts = (np.bincount(ranks, minlength=levels) for ranks in (id_ranks[ours], ood_ranks[theirs]))
+        expected = summary(id_scores[ours], ood_scores[theirs])
         assert intervals._areas(*counts) == pytest.approx([expected[m] for m in ("auroc", "aupr_in", "aupr_out")])
 
 
 @pytest.mark.parametrize(
-    ("inside", "outside", "expected"),
+    ("id_scores", "ood_scores", "expected"),
     [
         (np.arange(10.0) + 20, np.arange(15.0), (0.025 ** (1 / 10), 1.0)),
         (np.arange(10.0), np.arange(15.0) + 20, (0.0, 1 - 0.025 ** (1 / 10))),
@@ -71,10 +71,10 @@ def test_a_draw_is_the_metric_of_the_drawn_pictures() -> None:
     ids=["separated", "upside down", "all tied"],
 )
 def test_what_resampling_cannot_move_gets_clopper_and_pearsons_interval(
-    inside: np.ndarray, outside: np.ndarray, expected: tuple[float, float]
+    id_scores: np.ndarray, ood_scores: np.ndarray, expected: tuple[float, float]
 ) -> None:
     """A perfect AUROC on ten pictures is no proof of a perfect detector."""
-    sets, average = compare(inside, {"x": outside}, ["x"], "paper", 0)
+    sets, average = compare(id_scores, {"x": ood_scores}, ["x"], "paper", 0)
     assert sets["x"]["auroc_interval"] == pytest.approx(expected)
     assert average["auroc_interval"] == pytest.approx(expected)
 
@@ -89,9 +89,11 @@ def test_one_picture_says_next_to_nothing() -> None:
 
 def test_almost_perfect_is_not_surer_than_perfect() -> None:
     """One OOD picture a little above one ID picture; the bootstrap alone would say 0.999 to 1."""
-    inside, outside = np.arange(100.0) + 50, np.arange(50.0)
-    outside[-1] = 50.5
-    almost, perfect = (compare(inside, {"x": scores}, ["x"], "paper", 0)[0]["x"] for scores in (outside, outside - 2))
+    id_scores, ood_scores = np.arange(100.0) + 50, np.arange(50.0)
+    ood_scores[-1] = 50.5
+    almost, perfect = (
+        compare(id_scores, {"x": scores}, ["x"], "paper", 0)[0]["x"] for scores in (ood_scores, ood_scores - 2)
+    )
     assert 0.999 < almost["auroc"] < perfect["auroc"] == 1
     for metric in ("auroc", "aupr_in", "aupr_out"):
         assert almost[f"{metric}_interval"][0] < perfect[f"{metric}_interval"][0] < 0.99
@@ -100,21 +102,21 @@ def test_almost_perfect_is_not_surer_than_perfect() -> None:
 def test_every_interval_holds_its_figure_and_the_same_seed_repeats_it() -> None:
     """Also for the average, and for every convention of FPR95 with heavy ties."""
     generator = np.random.default_rng(3)
-    inside, near = normal_pair(generator, 80, 30, digits=0)
-    sets, average = compare(inside, {"near": near, "far": near - 2}, ["near", "far"], "nearest", 5)
+    id_scores, near = normal_pair(generator, 80, 30, digits=0)
+    sets, average = compare(id_scores, {"near": near, "far": near - 2}, ["near", "far"], "nearest", 5)
     for figures in (*sets.values(), average):
         for metric in METRICS:
             low, high = figures[f"{metric}_interval"]
             assert 0 <= low <= figures[metric] <= high <= 1
-    assert compare(inside, {"near": near, "far": near - 2}, ["near", "far"], "nearest", 5) == (sets, average)
+    assert compare(id_scores, {"near": near, "far": near - 2}, ["near", "far"], "nearest", 5) == (sets, average)
 
 
 def test_the_average_is_over_the_named_sets_alone() -> None:
     """A cleaned set does not count twice; averaging independent OOD sets narrows the interval."""
     generator = np.random.default_rng(4)
-    inside, outside = normal_pair(generator, 2000, 600)
-    outsides = {"a": outside, "b": generator.normal(0, 1, 600), "a.cleaned": outside[:200]}
-    sets, average = compare(inside, outsides, ["a", "b"], "paper", 0)
+    id_scores, ood_scores = normal_pair(generator, 2000, 600)
+    ood_sets = {"a": ood_scores, "b": generator.normal(0, 1, 600), "a.cleaned": ood_scores[:200]}
+    sets, average = compare(id_scores, ood_sets, ["a", "b"], "paper", 0)
     assert average["auroc"] == pytest.approx((sets["a"]["auroc"] + sets["b"]["auroc"]) / 2)
     widths = [high - low for low, high in (figures["auroc_interval"] for figures in (*sets.values(), average))]
     assert widths[3] < 0.9 * min(widths[:3])
@@ -123,7 +125,7 @@ def test_the_average_is_over_the_named_sets_alone() -> None:
 def test_sets_that_share_their_id_pictures_vary_together() -> None:
     """With few ID pictures the average of two sets is hardly surer than one of them."""
     generator = np.random.default_rng(5)
-    inside = generator.normal(GAP, 1, 30)
-    drawn = draws(inside, {"a": generator.normal(0, 1, 4000), "b": generator.normal(0, 1, 4000)}, 0)
+    id_scores = generator.normal(GAP, 1, 30)
+    drawn = draws(id_scores, {"a": generator.normal(0, 1, 4000), "b": generator.normal(0, 1, 4000)}, 0)
     for metric, least in (("auroc", 0.9), ("fpr95", 0.9)):
         assert np.corrcoef(drawn["a"][metric], drawn["b"][metric])[0, 1] > least

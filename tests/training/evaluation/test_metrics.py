@@ -6,16 +6,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from training.errors import DataError
 from training.evaluation.metrics import Convention, aupr_in, aupr_out, auroc, convention, fpr95, summary
-from training.reproduction import settings
 
 GENERATOR = np.random.default_rng(0)
 CONVENTIONS: tuple[Convention, ...] = ("paper", "nearest", "ood_positive")
 
 
-def curve(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def curve(id_scores: np.ndarray, ood_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's FPR and TPR at every distinct score, ID positive."""
-    labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-    fpr, tpr, _ = roc_curve(labels, np.concatenate([inside, outside]), drop_intermediate=False)
+    labels = np.concatenate([np.ones(len(id_scores)), np.zeros(len(ood_scores))])
+    fpr, tpr, _ = roc_curve(labels, np.concatenate([id_scores, ood_scores]), drop_intermediate=False)
     return fpr, tpr
 
 
@@ -27,53 +26,53 @@ def pair(digits: int, n_in: int = 400, n_out: int = 300) -> tuple[np.ndarray, np
 @pytest.mark.parametrize("digits", [0, 1, 6])
 def test_fpr95_is_the_roc_curves_first_point_at_95_percent(digits: int) -> None:
     """With many ties, some, and none."""
-    inside, outside = pair(digits)
-    fpr, tpr = curve(inside, outside)
-    assert fpr95(inside, outside) == pytest.approx(fpr[tpr >= 0.95][0])
+    id_scores, ood_scores = pair(digits)
+    fpr, tpr = curve(id_scores, ood_scores)
+    assert fpr95(id_scores, ood_scores) == pytest.approx(fpr[tpr >= 0.95][0])
 
 
 @pytest.mark.parametrize("digits", [0, 1, 6])
 def test_nearest_is_the_point_of_the_curve_nearest_to_95_percent(digits: int) -> None:
     """Of equally near points the lowest threshold, which is the last of a flat stretch before ID is complete."""
     for _ in range(20):
-        inside, outside = pair(digits, 37, 53)
-        fpr, tpr = curve(inside, outside)
+        id_scores, ood_scores = pair(digits, 37, 53)
+        fpr, tpr = curve(id_scores, ood_scores)
         complete = int(np.argmax(tpr == 1))
         distance = np.abs(tpr[: complete + 1] - 0.95).round(12)
         last = np.flatnonzero(distance == distance.min())[-1]
-        assert fpr95(inside, outside, "nearest") == pytest.approx(fpr[last])
+        assert fpr95(id_scores, ood_scores, "nearest") == pytest.approx(fpr[last])
 
 
 def test_ood_positive_is_the_other_sides_rate() -> None:
     """The share of ID above scikit-learn's first threshold that finds 95 % of OOD, as OpenOOD has it."""
-    inside, outside = pair(1)
-    labels = np.concatenate([np.zeros(len(inside)), np.ones(len(outside))])
-    fpr, tpr, _ = roc_curve(labels, -np.concatenate([inside, outside]), drop_intermediate=False)
-    assert fpr95(inside, outside, "ood_positive") == pytest.approx(fpr[tpr >= 0.95][0])
+    id_scores, ood_scores = pair(1)
+    labels = np.concatenate([np.zeros(len(id_scores)), np.ones(len(ood_scores))])
+    fpr, tpr, _ = roc_curve(labels, -np.concatenate([id_scores, ood_scores]), drop_intermediate=False)
+    assert fpr95(id_scores, ood_scores, "ood_positive") == pytest.approx(fpr[tpr >= 0.95][0])
 
 
 def test_the_three_conventions_differ() -> None:
     """On one golden vector, worked out by hand: twelve ID scores 0..11 and five OOD scores."""
-    inside, outside = np.arange(12.0), np.array([-1.0, 0.0, 0.5, 3.0, 8.5])
-    assert fpr95(inside, outside, "paper") == 4 / 5  # none of twelve may fall: the threshold is 0
-    assert fpr95(inside, outside, "nearest") == 3 / 5  # 11 of 12 is nearer to 95 % than 12 of 12: 0.5
-    assert fpr95(inside, outside, "ood_positive") == 9 / 12  # 8.5 must be found, and 0 to 8 go with it
+    id_scores, ood_scores = np.arange(12.0), np.array([-1.0, 0.0, 0.5, 3.0, 8.5])
+    assert fpr95(id_scores, ood_scores, "paper") == 4 / 5  # none of twelve may fall: the threshold is 0
+    assert fpr95(id_scores, ood_scores, "nearest") == 3 / 5  # 11 of 12 is nearer to 95 % than 12 of 12: 0.5
+    assert fpr95(id_scores, ood_scores, "ood_positive") == 9 / 12  # 8.5 must be found, and 0 to 8 go with it
 
 
 def test_areas_agree_with_a_golden_vector() -> None:
     """Three ID and two OOD scores with a tie across: pairs and precisions counted by hand."""
-    inside, outside = np.array([0.9, 0.6, 0.3]), np.array([0.6, 0.1])
-    assert auroc(inside, outside) == pytest.approx((2 + 1.5 + 1) / 6)
-    assert aupr_in(inside, outside) == pytest.approx((1 / 1 + 2 / 3 + 3 / 4) / 3)
-    assert aupr_out(inside, outside) == pytest.approx((1 / 1 + 2 / 4) / 2)
+    id_scores, ood_scores = np.array([0.9, 0.6, 0.3]), np.array([0.6, 0.1])
+    assert auroc(id_scores, ood_scores) == pytest.approx((2 + 1.5 + 1) / 6)
+    assert aupr_in(id_scores, ood_scores) == pytest.approx((1 / 1 + 2 / 3 + 3 / 4) / 3)
+    assert aupr_out(id_scores, ood_scores) == pytest.approx((1 / 1 + 2 / 4) / 2)
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(5000, 7), (7, 5000), (1, 1)])
 def test_areas_are_scikit_learns_however_lopsided(n_in: int, n_out: int) -> None:
     """One side far larger, and a single picture each."""
-    inside, outside = pair(2, n_in, n_out)
-    labels, scores = np.repeat([1, 0], [n_in, n_out]), np.concatenate([inside, outside])
-    figures = summary(inside, outside)
+    id_scores, ood_scores = pair(2, n_in, n_out)
+    labels, scores = np.repeat([1, 0], [n_in, n_out]), np.concatenate([id_scores, ood_scores])
+    figures = summary(id_scores, ood_scores)
     assert figures["auroc"] == pytest.approx(roc_auc_score(labels, scores))
     assert figures["aupr_in"] == pytest.approx(average_precision_score(labels, scores))
     assert figures["aupr_out"] == pytest.approx(average_precision_score(1 - labels, -scores))
@@ -110,14 +109,14 @@ def test_constant_scores_tell_nothing() -> None:
 
 def test_aupr_swaps_with_the_roles() -> None:
     """AUPR-out is AUPR-in with the sets and the sign exchanged."""
-    inside, outside = GENERATOR.normal(1, 1, 100), GENERATOR.normal(0, 1, 50)
-    assert aupr_out(inside, outside) == pytest.approx(aupr_in(-outside, -inside))
+    id_scores, ood_scores = GENERATOR.normal(1, 1, 100), GENERATOR.normal(0, 1, 50)
+    assert aupr_out(id_scores, ood_scores) == pytest.approx(aupr_in(-ood_scores, -id_scores))
 
 
 def test_one_in_twenty_may_be_lost_exactly() -> None:
     """Of 20 ID scores the lowest one may fall: the threshold is the second smallest."""
-    inside = np.arange(20.0)
-    assert fpr95(inside, np.array([0.5, 1.0, 0.0])) == pytest.approx(1 / 3)
+    id_scores = np.arange(20.0)
+    assert fpr95(id_scores, np.array([0.5, 1.0, 0.0])) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("bad", [np.array([0.0, np.nan]), np.array([np.inf]), np.array([])])
@@ -131,9 +130,9 @@ def test_scores_that_are_no_numbers_are_refused(bad: np.ndarray) -> None:
             metric(good, bad)
 
 
-def test_settings_choose_the_convention() -> None:
+def test_the_source_chooses_the_convention() -> None:
     """Ledger D7: the authors' code takes the nearest recall, the paper and we at least 95 %."""
-    assert [convention(settings(source)) for source in ("paper", "official", "corrected")] == [
+    assert [convention(source) for source in ("paper", "official", "corrected")] == [
         "paper",
         "nearest",
         "paper",

@@ -47,8 +47,8 @@ def an_evaluation(gaps: dict[str, float], n: int = 300) -> Evaluation:
     scores["near.cleaned"] = {key: values[:40] for key, values in scores["near"].items()}
     results, averages = {}, {}
     for name in gaps:
-        outsides = {key: values[name] for key, values in scores.items() if key != "id"}
-        results[name], averages[name] = compare(scores["id"][name], outsides, SETS, "paper", 0)
+        ood_sets = {key: values[name] for key, values in scores.items() if key != "id"}
+        results[name], averages[name] = compare(scores["id"][name], ood_sets, SETS, "paper", 0)
     times = Times(64, 4.0, 0.01, {"odin": 9.0}, {name: 0.001 * (1 + index) for index, name in enumerate(gaps)})
     groups = tuple(index % len(GROUPS) for index in range(40))
     return Evaluation(scores, results, averages, {}, {}, GROUPS, groups, times, ("near: audited.",))

@@ -12,7 +12,6 @@ from training.gradients.layered_mahalanobis import Tap, attack, fit, fit_taps, l
 from training.grouping.groups import Grouping
 from training.model.backbone import backbone
 from training.model.network import Network, normalise
-from training.reproduction import settings
 
 RANDOM = np.random.default_rng(0)
 COUNT = 160  # more than the widest tap has channels, so that covariances are regular
@@ -42,7 +41,7 @@ def images() -> Tensor:
 @pytest.fixture(scope="module")
 def taps(network: Network, images: Tensor) -> tuple[Tap, ...]:
     """Gaussians of all taps."""
-    return fit_taps(network.backbone, images, LABELS)
+    return fit_taps(network.backbone, images.split(64), LABELS)
 
 
 def official_scores(tap: Tap, features: Tensor) -> Tensor:
@@ -129,8 +128,7 @@ def test_attacked_pictures_are_clamped_as_the_setting_says(
 
     monkeypatch.setattr(layered, "attack", watched)
     monkeypatch.setattr(layered, "EPSILONS", (0.0,))
-    chosen = settings(changes=[f"adversarial_clamp={source}", "mahalanobis=official"])
-    fit(network, PIXELS, LABELS, PIXELS[FEW], LABELS[FEW], chosen)
+    fit(network, [PIXELS[:100], PIXELS[100:]], LABELS, PIXELS[FEW], LABELS[FEW], source)
     assert seen[0].min().item() == pytest.approx(low)
 
 
@@ -152,7 +150,7 @@ def test_the_regression_has_a_column_for_every_tap_and_scores_pictures(
 ) -> None:
     """D8 and B3: as many columns as it is fed, a step of the published grid, scores in [-1, 0], higher = ID."""
     monkeypatch.setattr(layered, "EPSILONS", (0.0, 0.002))
-    model = fit(network, PIXELS, LABELS, PIXELS[FEW], LABELS[FEW], settings(source))  # type: ignore[arg-type]
+    model = fit(network, [PIXELS[:100], PIXELS[100:]], LABELS, PIXELS[FEW], LABELS[FEW], source)  # type: ignore[arg-type]
     assert model.regression.n_features_in_ == len(model.taps) == 4
     assert model.epsilon in layered.EPSILONS
     scores = model.score(network, PIXELS)
@@ -165,4 +163,4 @@ def test_the_regression_has_a_column_for_every_tap_and_scores_pictures(
 def test_too_few_held_out_pictures_are_refused(network: Network) -> None:
     """Cross-validation needs some of both kinds in every fold."""
     with pytest.raises(DataError, match="4 held-out pictures are too few"):
-        fit(network, PIXELS, LABELS, PIXELS[:4], LABELS[:4], settings("paper"))
+        fit(network, [PIXELS[:100], PIXELS[100:]], LABELS, PIXELS[:4], LABELS[:4], "paper")

@@ -9,7 +9,6 @@ from training.gradients.perturbation import EPSILONS, choose_epsilon, epsilon, p
 from training.grouping.groups import Grouping
 from training.model.backbone import backbone
 from training.model.network import Network, normalise
-from training.reproduction import settings
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 3), np.uint8)
 
@@ -76,7 +75,7 @@ def test_the_step_makes_pictures_more_confident(network: Network) -> None:
 @pytest.mark.parametrize(("source", "expected"), [("paper", 0.0014), ("official", 0.0)])
 def test_paper_and_official_steps_are_fixed(network: Network, source: str, expected: float) -> None:
     """D6: ODIN's published step, and none at all."""
-    assert epsilon(settings(changes=[f"odin_epsilon={source}"]), network, PIXELS[:0]) == expected
+    assert epsilon(source, network, PIXELS[:0]) == expected
 
 
 def test_the_corrected_step_makes_held_out_pictures_most_confident(network: Network) -> None:
@@ -90,4 +89,4 @@ def test_the_corrected_step_makes_held_out_pictures_most_confident(network: Netw
     best = choose_epsilon(network, PIXELS)
     assert best in EPSILONS
     assert all(confidence(best) >= confidence(other) for other in EPSILONS)
-    assert epsilon(settings(), network, PIXELS) == best
+    assert epsilon("corrected", network, PIXELS) == best

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from training.errors import GroupingError
-from training.grouping.groups import Grouping, at_random, by_clustering, from_tree, warnings
-from training.reproduction import settings
+from training.grouping.groups import Grouping, from_tree, warnings
+from training.grouping.strategies import at_random, by_clustering
 
 TREE = {"cats": ["lion", "tiger"], "fish": ["ray", "trout", "shark"], "dogs": ["wolf"]}
 CLASSES = ("lion", "ray", "shark", "tiger", "trout", "wolf")
@@ -100,7 +100,7 @@ def test_any_number_of_groups_can_be_drawn(count: int) -> None:
 
 def test_as_in_section_3_3_each_class_draws_its_group_alone() -> None:
     """Sizes then differ by more than one, and over many classes every group has about its share."""
-    groups = at_random(1000, 8, seed=0, settings=settings("paper"))
+    groups = at_random(1000, 8, seed=0, equal_sizes=False)
     sizes = sorted(len(group) for group in groups.members)
     assert len(sizes) == 8
     assert sizes[-1] - sizes[0] > 1
@@ -109,7 +109,7 @@ def test_as_in_section_3_3_each_class_draws_its_group_alone() -> None:
 
 def test_groups_that_no_class_drew_are_left_out() -> None:
     """Ten classes that draw among ten groups leave some empty; names stay in order."""
-    groups = at_random(10, 10, seed=0, settings=settings("paper"))
+    groups = at_random(10, 10, seed=0, equal_sizes=False)
     assert len(groups.members) < 10
     assert groups.names == tuple(f"random {index + 1}" for index in range(len(groups.members)))
     assert groups.class_count == 10

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from training import __main__ as cli
-from training.studies import trials as cells
+from training.studies import trials as trials
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,9 @@ def run(*command: object) -> int:
 
 
 def cells_of(out: Path) -> dict[str, dict[str, object]]:
-    """What the study was: {cell: what was varied}."""
+    """What the study was: {trial: what was varied}."""
     results = json.loads((out / "results.json").read_text())
-    return {name: cell["varied"] for name, cell in results.items()}
+    return {name: trial["varied"] for name, trial in results.items()}
 
 
 @pytest.mark.parametrize(
@@ -51,35 +51,35 @@ def cells_of(out: Path) -> dict[str, dict[str, object]]:
 def test_a_study_runs_its_cells_and_writes_its_table_and_picture(
     arguments: list[str], tmp_path: Path, study: str, more: list[str], expected: list[tuple[str, object]]
 ) -> None:
-    """Each cell's figures follow from its scores by scikit-learn alone."""
+    """Each trial's figures follow from its scores by scikit-learn alone."""
     assert run("ablate", study, *arguments, *more, "--out", tmp_path) == 0
-    varied = [(expected[0][0], cell[expected[0][0]]) for cell in cells_of(tmp_path).values()]
+    varied = [(expected[0][0], trial[expected[0][0]]) for trial in cells_of(tmp_path).values()]
     assert sorted(map(str, varied)) == sorted(map(str, expected))
     for name in cells_of(tmp_path):
-        folder = tmp_path / "cells" / name
+        folder = tmp_path / "trials" / name
         results = json.loads((folder / "results.json").read_text())
         with np.load(folder / "scores.npz") as scores:
             for detector in ("mos", "msp"):
-                inside, outside = scores[f"id/{detector}"], scores[f"stripes/{detector}"]
-                labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-                expected_area = roc_auc_score(labels, np.concatenate([inside, outside]))
+                id_scores, ood_scores = scores[f"id/{detector}"], scores[f"stripes/{detector}"]
+                labels = np.concatenate([np.ones(len(id_scores)), np.zeros(len(ood_scores))])
+                expected_area = roc_auc_score(labels, np.concatenate([id_scores, ood_scores]))
                 assert results[detector]["stripes"]["auroc"] == pytest.approx(expected_area)
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 1 + len(varied)
     assert (tmp_path / "figure.png").stat().st_size > 0
-    assert not list((tmp_path / "cells").glob("*.fit"))
+    assert not list((tmp_path / "trials").glob("*.fit"))
 
 
 def test_a_fixed_total_gives_more_classes_fewer_pictures_each(arguments: list[str], tmp_path: Path) -> None:
     """Fig. 9: the pictures together stay what the fewest classes have."""
     assert run("ablate", "classes-fixed-total", *arguments, "--values", "3,9", "--out", tmp_path) == 0
-    assert {cell["classes"]: cell["pictures"] for cell in cells_of(tmp_path).values()} == {3: 75, 9: 72}
+    assert {trial["classes"]: trial["pictures"] for trial in cells_of(tmp_path).values()} == {3: 75, 9: 72}
 
 
 def test_finished_cells_are_not_run_again(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sweep that was cut after its second cell fits only what is missing."""
-    fit, fitted = cells.fit, []
+    """A sweep that was cut after its second trial fits only what is missing."""
+    fit, fitted = trials.fit, []
 
     def cut_at_third(*given: object, **options: object) -> object:
         fitted.append(given)
@@ -87,7 +87,7 @@ def test_finished_cells_are_not_run_again(
             raise KeyboardInterrupt
         return fit(*given, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cells, "fit", cut_at_third)
+    monkeypatch.setattr(trials, "fit", cut_at_third)
     command = ("ablate", "classes", *arguments, "--values", "2,4,6,9", "--out", tmp_path)
     assert run(*command) == 130
     assert run(*command) == 0

@@ -1,4 +1,4 @@
-"""A cell fits the right labels of the right pictures: on features that give the classes away, it gets all of them."""
+"""A trial fits the right labels of the right pictures: on features that give the classes away, it gets all of them."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from training.data.sets import DataSet
 from training.fitting.recipes import one_cycle
 from training.grouping.groups import Grouping
-from training.studies.trials import Cell, Material, read_cells, run_cell
+from training.studies.trials import Material, Trial, read_trials, run_trial
 
 CLASSES, PER_CLASS, SIZE = 6, 30, 12
 
@@ -33,11 +33,11 @@ def test_a_cell_of_some_classes_tells_them_apart_and_from_what_is_foreign(materi
     """Labels are those of the chosen classes in their order, and only their test pictures count."""
     classes = np.array([1, 3, 4])
     rows = np.flatnonzero(np.isin(material.train.labels, classes))
-    cell = Cell({"classes": 3, "seed": 0}, classes, rows, Grouping(("x", "y"), ((0, 2), (1,))))
-    run_cell(cell, material, one_cycle(epochs=40, batch_size=15, learning_rate=0.5), tmp_path)
-    found = read_cells(tmp_path)[0]
+    trial = Trial({"classes": 3, "seed": 0}, classes, rows, Grouping(("x", "y"), ((0, 2), (1,))))
+    run_trial(trial, material, one_cycle(epochs=40, batch_size=15, learning_rate=0.5), tmp_path)
+    found = read_trials(tmp_path)[0]
     assert found["top1"] == {"group": 1.0, "flat": 1.0}
-    with np.load(tmp_path / cell.name / "scores.npz") as scores:
+    with np.load(tmp_path / trial.name / "scores.npz") as scores:
         assert scores["id/labels"].tolist() == [0] * PER_CLASS + [1] * PER_CLASS + [2] * PER_CLASS
         assert (scores["id/group_class"] == scores["id/labels"]).all()
     assert found["results"]["mos"]["far"]["auroc"] > 0.95
@@ -47,5 +47,5 @@ def test_what_a_killed_cell_left_is_not_a_result(tmp_path: Path) -> None:
     """A folder that was not renamed is not counted."""
     for name in ("a=1", "a=2.partial"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "cell.json").write_text(json.dumps({"varied": {"a": name}}))
-    assert [cell["varied"]["a"] for cell in read_cells(tmp_path)] == ["a=1"]
+        (tmp_path / name / "trial.json").write_text(json.dumps({"varied": {"a": name}}))
+    assert [trial["varied"]["a"] for trial in read_trials(tmp_path)] == ["a=1"]
