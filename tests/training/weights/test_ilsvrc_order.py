@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from training.grouping.groups import built_in_tree
+from training.grouping.taxonomy import built_in_tree
 from training.weights import ilsvrc_order
 
 KIT_FOX, TENCH = "n02119789", "n01440764"
