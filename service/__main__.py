@@ -4,6 +4,7 @@ import sys
 
 from pydantic import ValidationError
 
+from service.app import create_app
 from service.errors import MosGuardError
 from service.http.server import run
 from service.settings import Settings, one_sentence
@@ -21,7 +22,8 @@ def main() -> int:
         return BAD_SETTINGS
     handler = configure_logging(settings.log_format, settings.log_level)
     try:
-        run(settings)
+        app = create_app(settings)
+        run(app, host=settings.host, port=settings.port, drain_seconds=settings.drain_seconds)
     except MosGuardError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_BUNDLE

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import NoReturn
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,23 +17,22 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from starlette.routing import Route
 
 from service.bundle import Bundle, Calibration, Manifest, read_bundle
-from service.http import routes as api
-from service.http import schemas
-from service.http.body import Bodies
-from service.http.exchange import ExchangeMiddleware, trace_of
-from service.http.keys import read_api_keys
+from service.http.answers import model_card
+from service.http.api_keys import read_api_keys
+from service.http.body import BodyLimiter
+from service.http.middleware import ExchangeMiddleware
 from service.http.openapi import DESCRIPTION
+from service.http.routes import Serving, router
 from service.inference.batcher import Batcher
-from service.inference.canaries import CanaryWatch
-from service.inference.engine import Engine, Provider
+from service.inference.canaries import CanaryChecks
+from service.inference.engine import Engine
 from service.inference.health import Health
-from service.inference.pipeline import Image, Pipeline, run_on
+from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
 from service.settings import Settings
-from service.verdict import Judge, Row
+from service.verdict import Row
 from service.watch.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,8 @@ _log = logging.getLogger(__name__)
 def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
     """Return the application; its lifespan raises BundleError or ProviderError where *settings* cannot be served.
 
-    Without a *registry* of the caller's, the metrics get a new one that has those of the process too.
+    Its state holds `health` from the beginning, for whoever ends the process, and `serving` while it is up. Without a
+    *registry* of the caller's, the metrics get a new one that has those of the process too.
     """
     metrics = Metrics(_process_registry() if registry is None else registry)
     health = Health()
@@ -51,20 +52,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         bundle, engine = await asyncio.to_thread(_load, settings)
         _describe(bundle, engine, metrics)
         async with _pipeline(settings, bundle, engine, health, metrics) as pipeline:
-            app.state.serving = api.Serving(
-                manifest=bundle.manifest,
-                card=model_card(bundle, engine.provider).model_dump_json().encode(),
-                health=health,
-                metrics=metrics,
-                bodies=Bodies(
-                    max_body_bytes=settings.max_body_bytes,
-                    max_buffered_bytes=settings.max_buffered_bytes,
-                    timeout_seconds=settings.body_timeout_ms / 1000,
-                ),
-                pipeline=pipeline,
-                deadline_seconds=settings.deadline_ms / 1000,
-                max_files=min(settings.max_files, settings.max_queue),
-            )
+            app.state.serving = _serving(settings, bundle, engine, health, metrics, pipeline)
             yield
             health.fail("draining")
 
@@ -77,39 +65,24 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         redirect_slashes=False,
     )
     app.state.health = health
-    app.include_router(api.router)
-
-    async def problem(request: Request, error: Exception) -> Response:
-        return api.problem_response(error, trace_of(request), metrics)
-
-    # The framework would answer these two in its own way; every other error passes on to the middleware.
-    app.add_exception_handler(HTTPException, problem)
-    app.add_exception_handler(RequestValidationError, problem)
+    app.include_router(router)
+    # The framework would answer these two in its own way; the middleware answers every error.
+    app.add_exception_handler(HTTPException, _pass_on)
+    app.add_exception_handler(RequestValidationError, _pass_on)
     app.add_middleware(
         ExchangeMiddleware,
-        routes=frozenset(route.path for route in api.router.routes if isinstance(route, Route))
+        known_routes=frozenset(route.path for route in router.routes if isinstance(route, Route))
         | {"/docs", "/openapi.json"},
         api_keys=frozenset() if settings.api_keys_file is None else read_api_keys(settings.api_keys_file),
         max_body_bytes=settings.max_body_bytes,
         health=health,
         metrics=metrics,
-        problem=partial(api.problem_response, metrics=metrics),
     )
     return app
 
 
-def model_card(bundle: Bundle, provider: Provider) -> schemas.ModelCard:
-    """Return what /model tells of *bundle* as it is served on *provider*."""
-    manifest, calibration = bundle.manifest, bundle.calibration
-    return schemas.ModelCard(
-        **manifest.model_dump(exclude={"schema_version"}),
-        provider=provider,
-        threshold=None if calibration is None else calibration.threshold,
-        guarantee=None
-        if calibration is None
-        else schemas.Guarantee(**calibration.model_dump(exclude={"threshold", "reference"})),
-        preprocess_sha256=manifest.input.sha256,
-    )
+async def _pass_on(request: Request, error: Exception) -> NoReturn:
+    raise error
 
 
 def _load(settings: Settings) -> tuple[Bundle, Engine]:
@@ -149,26 +122,12 @@ async def _pipeline(
     """Start the threads and the canaries, and drain them at the end; nothing of it for an uncalibrated bundle."""
     if bundle.calibration is None:
         health.fail("uncalibrated")
-        metrics.watch(queue_depth=lambda: 0, ready=lambda: health.ready)
+        metrics.at_each_scrape(queue_depth=lambda: 0, ready=lambda: health.ready)
         _log.error("The bundle is not calibrated: the service lives, is not ready and gives no verdicts.")
         yield None
         return
-    batcher: Batcher[Image, Row] = Batcher(
-        partial(run_on, engine, health),
-        max_batch_size=settings.max_batch_size,
-        max_wait_seconds=settings.max_wait_ms / 1000,
-        max_queue=settings.max_queue,
-        on_batch=metrics.batch,
-    )
-    pipeline = Pipeline(
-        input_spec=bundle.manifest.input,
-        max_pixels=settings.max_pixels,
-        decode_threads=settings.decode_threads,
-        max_queue=settings.max_queue,
-        batcher=batcher,
-        judge=_judge(bundle.manifest, bundle.calibration),
-    )
-    watch = CanaryWatch(
+    pipeline = _build_pipeline(settings, bundle.manifest, bundle.calibration, engine, health, metrics)
+    checks = CanaryChecks(
         bundle.canaries,
         pipeline,
         health,
@@ -177,15 +136,35 @@ async def _pipeline(
         interval_seconds=settings.canary_interval_seconds,
         observe=metrics.canary,
     )
-    metrics.watch(queue_depth=lambda: pipeline.depth, ready=lambda: health.ready)
+    metrics.at_each_scrape(queue_depth=lambda: pipeline.depth, ready=lambda: health.ready)
     pipeline.start()
-    canaries = asyncio.create_task(watch.run(), name="canaries")
+    canaries = asyncio.create_task(checks.run(), name="canaries")
     try:
         yield pipeline
     finally:
         canaries.cancel()
         await asyncio.wait([canaries])
         await _drain(pipeline, settings.drain_seconds)
+
+
+def _build_pipeline(
+    settings: Settings, manifest: Manifest, calibration: Calibration, engine: Engine, health: Health, metrics: Metrics
+) -> Pipeline:
+    batcher: Batcher[Image, Row] = Batcher(
+        partial(run_engine, engine, health),
+        max_batch_size=settings.max_batch_size,
+        max_wait_seconds=settings.max_wait_ms / 1000,
+        max_queue=settings.max_queue,
+        on_batch=metrics.batch,
+    )
+    return Pipeline(
+        input_spec=manifest.input,
+        max_pixels=settings.max_pixels,
+        decode_threads=settings.decode_threads,
+        max_queue=settings.max_queue,
+        batcher=batcher,
+        judge=judge_of(manifest, calibration),
+    )
 
 
 async def _drain(pipeline: Pipeline, drain_seconds: float) -> None:
@@ -196,14 +175,22 @@ async def _drain(pipeline: Pipeline, drain_seconds: float) -> None:
         _log.error("The engine did not end within %g s; it is left behind.", drain_seconds)
 
 
-def _judge(manifest: Manifest, calibration: Calibration) -> Judge:
-    return Judge(
-        classes=manifest.classes,
-        group_names=[group.name for group in manifest.groups],
-        group_of_class=manifest.group_of_class,
-        threshold=calibration.threshold,
-        ranks=calibration.reference.ranks,
-        reference_scores=calibration.reference.scores,
+def _serving(
+    settings: Settings, bundle: Bundle, engine: Engine, health: Health, metrics: Metrics, pipeline: Pipeline | None
+) -> Serving:
+    return Serving(
+        manifest=bundle.manifest,
+        model_card=model_card(bundle, engine.provider).model_dump_json().encode(),
+        health=health,
+        metrics=metrics,
+        body_limiter=BodyLimiter(
+            max_body_bytes=settings.max_body_bytes,
+            max_buffered_bytes=settings.max_buffered_bytes,
+            timeout_seconds=settings.body_timeout_ms / 1000,
+        ),
+        pipeline=pipeline,
+        deadline_seconds=settings.deadline_ms / 1000,
+        max_files=min(settings.max_files, settings.max_queue),
     )
 
 

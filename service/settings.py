@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FilePath, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.http.keys import read_api_keys
+from service.http.api_keys import read_api_keys
 from service.preprocess import DEFAULT_MAX_PIXELS
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"

@@ -1,5 +1,7 @@
-"""Everything that knows HTTP: from the bytes on a connection to a request's image, and from a verdict to its answer.
+"""Everything that knows HTTP: from the bytes on a connection to the images in them, and from a verdict to its answer.
 
-Begin with `routes.py`. `problems.py` has the one table from errors to statuses, `exchange.py` what every exchange gets
-(id, key, times, log line), `body.py` and `form.py` how bytes are counted and taken apart.
+Begin with `routes.py`. On the way in, `server.py` and `protocol.py` are the process and its connections,
+`middleware.py` gives every exchange its id, key check and record, and `body.py` and `form.py` count the bytes and take
+them apart. On the way out, `answers.py` words what is told of images and the model, `problems.py` has the one table
+from errors to statuses, and `recording.py` keeps series and log. `schemas.py` and `openapi.py` describe all of it.
 """

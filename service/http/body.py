@@ -1,4 +1,4 @@
-"""Request bodies: counted and timed as they arrive, and bounded in sum."""
+"""Request bodies: counted and timed as they arrive, and bounded, each and in sum."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -13,8 +13,8 @@ from service.errors import BodyTimeout, BodyTooLarge, Overloaded
 _BUSY_SECONDS = 1.0
 
 
-class Bodies:
-    """The limits of all bodies, and the bytes of those that are held now."""
+class BodyLimiter:
+    """The limits of one body and of all together, and the bytes of those that are held now."""
 
     def __init__(self, *, max_body_bytes: int, max_buffered_bytes: int, timeout_seconds: float) -> None:
         self.max_body_bytes = max_body_bytes
@@ -23,13 +23,13 @@ class Bodies:
         self._max_buffered_bytes = max(max_buffered_bytes, max_body_bytes)
         self._buffered_bytes = 0
 
-    def take(self, size_bytes: int) -> None:
+    def acquire(self, size_bytes: int) -> None:
         """Count bytes that are about to be held; raises Overloaded where all bodies together hold too many."""
         if self._buffered_bytes + size_bytes > self._max_buffered_bytes:
             raise Overloaded("Too many bodies are being received; try again later.", retry_after_seconds=_BUSY_SECONDS)
         self._buffered_bytes += size_bytes
 
-    def give_back(self, size_bytes: int) -> None:
+    def release(self, size_bytes: int) -> None:
         """Count bytes that are held no longer."""
         self._buffered_bytes -= size_bytes
 
@@ -37,8 +37,8 @@ class Bodies:
 class Body:
     """The body of one request, whose bytes count until the `with` block is left."""
 
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies = bodies
+    def __init__(self, limiter: BodyLimiter) -> None:
+        self._limiter = limiter
         self._size_bytes = 0
 
     def __enter__(self) -> Self:
@@ -47,14 +47,14 @@ class Body:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bodies.give_back(self._size_bytes)
+        self._limiter.release(self._size_bytes)
 
-    async def read(self, receive: Receive, declared_bytes: int | None) -> bytes:
+    async def read(self, receive: Receive, content_length: int | None) -> bytes:
         """Return the whole body.
 
         Args:
             receive: the ASGI channel.
-            declared_bytes: the Content-Length, where there is one.
+            content_length: what the request declares, where it does.
 
         Raises:
             BodyTooLarge: as soon as it is declared or seen to be larger than allowed.
@@ -62,10 +62,10 @@ class Body:
             Overloaded: all bodies together hold too many bytes.
             ClientDisconnect: the client left.
         """
-        if declared_bytes is not None and declared_bytes > self._bodies.max_body_bytes:
+        if content_length is not None and content_length > self._limiter.max_body_bytes:
             raise self._too_large()
         try:
-            async with asyncio.timeout(self._bodies.timeout_seconds):
+            async with asyncio.timeout(self._limiter.timeout_seconds):
                 message = await receive()
                 content = self._count(message)
                 if not message.get("more_body", False):
@@ -78,18 +78,18 @@ class Body:
                 return bytes(whole)
         except TimeoutError as error:
             raise BodyTimeout(
-                f"The body took longer than {self._bodies.timeout_seconds:g} s; send it faster."
+                f"The body took longer than {self._limiter.timeout_seconds:g} s; send it faster."
             ) from error
 
     def _count(self, message: MutableMapping[str, Any]) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         content: bytes = message.get("body", b"")
-        if self._size_bytes + len(content) > self._bodies.max_body_bytes:
+        if self._size_bytes + len(content) > self._limiter.max_body_bytes:
             raise self._too_large()
-        self._bodies.take(len(content))
+        self._limiter.acquire(len(content))
         self._size_bytes += len(content)
         return content
 
     def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"The body is larger than {self._bodies.max_body_bytes} bytes; send a smaller one.")
+        return BodyTooLarge(f"The body is larger than {self._limiter.max_body_bytes} bytes; send a smaller one.")

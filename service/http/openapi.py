@@ -1,9 +1,10 @@
 """What the OpenAPI pages say beyond the schemas: the request bodies, and an example of every answer of every route."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from service import errors
 from service.http import schemas
+from service.http.problems import problem_document
 
 DESCRIPTION = """\
 Says what is on an image and whether the model may be believed: a decision `in` or `out` of the distribution it was
@@ -90,20 +91,44 @@ CARD_EXAMPLE: dict[str, Any] = {
 }
 METRICS_EXAMPLE = "# TYPE mos_ready gauge\nmos_ready 1.0\n"
 
+UNAUTHORIZED = errors.Unauthorized("Send one of the service's keys as `Authorization: Bearer KEY`.")
+NOT_READY = errors.NotReady("The service is starting; try again soon.")
+# What a route that takes images may answer instead of judging them.
+UPLOAD_ERRORS = (
+    UNAUTHORIZED,
+    errors.EmptyBody("The body is empty; send the bytes of an image."),
+    errors.MalformedBody("The multipart body is damaged; send it as RFC 7578 says."),
+    errors.BodyTimeout("The body took longer than 10 s; send it faster."),
+    errors.BodyTooLarge("The body is larger than 10485760 bytes; send a smaller one."),
+    errors.WrongFields("The part `file` is a text field; send it as a file, with a filename."),
+    errors.Overloaded("The queue is full; try again later.", retry_after_seconds=1),
+    RuntimeError(),
+    NOT_READY,
+)
+# What may become of one image; in a batch they are items of the list.
+IMAGE_ERRORS = (
+    errors.CorruptImage("The image is truncated or damaged; save it again and send it whole."),
+    errors.TooManyPixels("The image has 20000 x 20000 pixels; send one of at most 50000000 pixels."),
+    errors.UnsupportedFormat("The bytes are no image of an allowed format; send JPEG, PNG, WEBP."),
+    errors.ModelOutputError(),
+    errors.DeadlineExceeded("The deadline passed before the answer was there; try again later."),
+)
+
 
 def ok(example: Any, description: str) -> dict[int | str, dict[str, Any]]:
     """Document the 200 answer of a JSON route."""
     return {200: {"description": description, "content": {"application/json": {"example": example}}}}
 
 
-def problems(*documents: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+def problems(*examples: Exception) -> dict[int | str, dict[str, Any]]:
     """Document error answers by an example each; several of one status are shown together."""
     answers: dict[int | str, dict[str, Any]] = {}
-    for document in documents:
+    for error in examples:
+        document = problem_document(error, schemas.PROBLEM_EXAMPLE["request_id"])
         answer = answers.setdefault(document["status"], {"description": document["title"], "content": {}})
         media_type = answer["content"].setdefault(
             "application/problem+json", {"schema": schemas.Problem.model_json_schema(), "examples": {}}
         )
-        media_type["examples"][document["code"]] = {"summary": document["title"], "value": dict(document)}
+        media_type["examples"][document["code"]] = {"summary": document["title"], "value": document}
         answer["description"] = " · ".join(example["summary"] for example in media_type["examples"].values())
     return answers

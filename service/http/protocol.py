@@ -2,18 +2,18 @@
 
 import asyncio
 import json
-import random
 
 from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.routes import problem_document
+from service.http.exchange import new_request_id
+from service.http.problems import problem_document
 
 # From the first byte of a request to the end of its headers. The body has its own time, MOS_BODY_TIMEOUT_MS.
 HEAD_SECONDS = 10.0
 
 
-class Protocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """One connection; without this a client that trickles its headers would hold it for ever."""
 
     _head_timer: asyncio.TimerHandle | None = None
@@ -41,7 +41,7 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser cannot read, without repeating why, and close."""
-        request_id = f"{random.getrandbits(128):032x}"
+        request_id = new_request_id()
         body = json.dumps(problem_document(HTTPException(400), request_id)).encode()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from service.bundle import Group, InputSpec
+from service.inference.engine import Provider
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -107,7 +108,7 @@ class ModelCard(_Answer):
     created: datetime
     backbone: str
     precision: str
-    provider: Annotated[Literal["cuda", "tensorrt", "cpu"], Field(description="The one really in use.")]
+    provider: Annotated[Provider, Field(description="The one really in use.")]
     input: InputSpec
     classes: list[str]
     groups: Annotated[list[Group], Field(description="Each group's classes, as indices into `classes`.")]

@@ -13,9 +13,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from service.app import create_app
-from service.http.protocol import Protocol
-from service.settings import Settings
+from service.http.protocol import HttpProtocol
+from service.inference.health import Health
 
 # Long enough for a closed-loop client to have met a `Connection: close`, short beside any drain.
 NOTICE_SECONDS = 1.0
@@ -29,14 +28,14 @@ KEEP_ALIVE_SECONDS = 75
 class Server(uvicorn.Server):
     """A uvicorn server that says that it is going before it goes."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, health: Health, drain_seconds: float) -> None:
         super().__init__(config)
-        self._app = app
+        self._health = health
         self._drain_seconds = drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note the signal. uvicorn would raise it again at the end; an orderly end has status 0."""
-        self._app.state.health.fail("draining")
+        self._health.fail("draining")
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
@@ -50,19 +49,18 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(settings: Settings) -> None:
-    """Serve until told to end; raises BundleError or ProviderError where the bundle cannot be served."""
-    app = create_app(settings)
+def run(app: FastAPI, *, host: str, port: int, drain_seconds: float) -> None:
+    """Serve *app* until told to end; raises what its lifespan raises where it cannot be served."""
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        host=host,
+        port=port,
         # Our own loggers write, one line a request.
         log_config=None,
         access_log=False,
         # Entered below and not by uvicorn, which would print a traceback where one sentence is due.
         lifespan="off",
-        http=Protocol,
+        http=HttpProtocol,
         ws="none",
         proxy_headers=False,
         server_header=False,
@@ -72,7 +70,7 @@ def run(settings: Settings) -> None:
 
     async def serve() -> None:
         async with app.router.lifespan_context(app):
-            await Server(config, app, settings.drain_seconds).serve()
+            await Server(config, app.state.health, drain_seconds).serve()
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(serve())

@@ -45,7 +45,7 @@ class _Entry(Generic[T, R]):
 
 
 @dataclass(slots=True)
-class _Outcome(Generic[T, R]):
+class _FinishedBatch(Generic[T, R]):
     """What the engine thread hands back: who was run with which results or which error, and who came too late."""
 
     served: list[_Entry[T, R]]
@@ -180,13 +180,13 @@ class Batcher(Generic[T, R]):
     def _serve(self) -> None:
         """The engine thread: run closed batches until told to end."""
         while (batch := self._inbox.get()) is not None:
-            outcome = self._run_batch(batch)
+            finished = self._run_batch(batch)
             try:
-                self._loop.call_soon_threadsafe(self._deliver, outcome)
+                self._loop.call_soon_threadsafe(self._deliver, finished)
             except RuntimeError:  # the loop was closed without a drain: there is nobody left to tell
                 return
 
-    def _run_batch(self, batch: list[_Entry[T, R]]) -> _Outcome[T, R]:
+    def _run_batch(self, batch: list[_Entry[T, R]]) -> _FinishedBatch[T, R]:
         started_at = self._clock()
         # Asked here, at the last moment, so that nobody who has left or come too late costs engine time.
         present = [entry for entry in batch if not entry.future.done()]
@@ -204,27 +204,27 @@ class Batcher(Generic[T, R]):
             error.__cause__ = stop
         except Exception as failure:
             error = failure
-        return _Outcome(served, late, results, error, started_at, self._clock() - started_at)
+        return _FinishedBatch(served, late, results, error, started_at, self._clock() - started_at)
 
-    def _deliver(self, outcome: _Outcome[T, R]) -> None:
+    def _deliver(self, batch: _FinishedBatch[T, R]) -> None:
         """Answer every caller of a batch that ran, and close the next one."""
         self._closed.popleft()
-        for entry in outcome.late:
+        for entry in batch.late:
             if not entry.future.done():
                 entry.future.set_exception(DeadlineExceeded("The deadline passed while the request was queued."))
-        if outcome.error is not None:
-            for entry in outcome.served:
+        if batch.error is not None:
+            for entry in batch.served:
                 if not entry.future.done():
-                    entry.future.set_exception(outcome.error)
+                    entry.future.set_exception(batch.error)
         else:
-            for entry, value in zip(outcome.served, outcome.results, strict=True):
+            for entry, value in zip(batch.served, batch.results, strict=True):
                 if not entry.future.done():
-                    queue_seconds = outcome.started_at - entry.queued_at
-                    entry.future.set_result(Reply(value, queue_seconds, outcome.run_seconds))
+                    queue_seconds = batch.started_at - entry.queued_at
+                    entry.future.set_result(Reply(value, queue_seconds, batch.run_seconds))
         self._close()
-        if outcome.served:
-            self._measure(outcome.run_seconds)
-            self._on_batch(len(outcome.served))
+        if batch.served:
+            self._measure(batch.run_seconds)
+            self._on_batch(len(batch.served))
 
     def _measure(self, run_seconds: float) -> None:
         average = self._batch_seconds

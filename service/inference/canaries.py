@@ -26,7 +26,7 @@ def deviation(canary: Canary, verdict: Verdict) -> float:
     return max(abs(a - b) for a, b in zip(expected, (verdict.score, *verdict.others_scores.values()), strict=True))
 
 
-class CanaryWatch:
+class CanaryChecks:
     """Warms the engine up, then judges the canaries again and again and keeps *health* by what they say."""
 
     def __init__(
@@ -80,8 +80,8 @@ class CanaryWatch:
             self._health.clear("starting", "engine", "canary")
 
     async def _deviation(self, canary: Canary) -> float:
-        outcome = await self._pipeline.predict(canary.encoded, deadline=time.monotonic() + DEADLINE_SECONDS)
-        return deviation(canary, outcome.verdict)
+        prediction = await self._pipeline.predict(canary.encoded, deadline=time.monotonic() + DEADLINE_SECONDS)
+        return deviation(canary, prediction.verdict)
 
     def _fail(self, what: str, error: MosGuardError | None = None) -> None:
         self._health.fail("canary")

@@ -41,7 +41,7 @@ class Engine:
         self,
         bundle: Bundle,
         *,
-        provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto",
+        provider: Literal["auto"] | Provider = "auto",
         intra_op_threads: int = 0,
         max_batch_size: int = 32,
     ) -> None:
@@ -52,7 +52,7 @@ class Engine:
         wanted = _resolve(provider)
         self._session = _session(bundle, wanted, intra_op_threads, max_batch_size)
         self.provider: Provider = _provider_in_use(self._session)
-        if provider in ("cuda", "tensorrt") and self.provider != provider:
+        if provider not in ("auto", self.provider):
             raise ProviderError(
                 f"Provider {provider} was asked for and the session runs on {self.provider}; "
                 "install its driver and libraries, or ask for auto."
@@ -117,7 +117,7 @@ class Engine:
             )
 
 
-def _resolve(provider: Literal["auto", "cuda", "tensorrt", "cpu"]) -> Provider:
+def _resolve(provider: Literal["auto"] | Provider) -> Provider:
     if provider != "auto":
         return provider
     return "cuda" if _RUNTIME_NAMES["cuda"] in onnxruntime.get_available_providers() and _has_cuda_driver() else "cpu"

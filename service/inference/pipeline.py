@@ -9,19 +9,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import InputSpec
+from service.bundle import Calibration, InputSpec, Manifest
 from service.errors import DeadlineExceeded, NotReady, Overloaded
 from service.inference.batcher import Batcher
 from service.inference.engine import Engine
 from service.inference.health import Health
-from service.inference.workers import Workers
+from service.inference.thread_pool import ThreadPool
 from service.preprocess import decode
 from service.verdict import Judge, Row, Verdict
 
 Image = NDArray[np.uint8]  # (H, W, 3)
 
 
-class Outcome(NamedTuple):
+class Prediction(NamedTuple):
     """A verdict and where its time went."""
 
     verdict: Verdict
@@ -43,7 +43,7 @@ class Pipeline:
         batcher: Batcher[Image, Row],
         judge: Judge,
     ) -> None:
-        self._decoders: Workers[bytes, Image] = Workers(
+        self._decoders: ThreadPool[bytes, Image] = ThreadPool(
             partial(decode, height=input_spec.height, width=input_spec.width, max_pixels=max_pixels),
             threads=decode_threads,
             name="decode",
@@ -70,7 +70,7 @@ class Pipeline:
             retry_after_seconds = self._batcher.seconds_to_clear(depth)
             raise Overloaded("The queue is full; try again later.", retry_after_seconds=retry_after_seconds)
 
-    async def predict(self, encoded: bytes, *, deadline: float) -> Outcome:
+    async def predict(self, encoded: bytes, *, deadline: float) -> Prediction:
         """Return the verdict on one encoded image; *deadline* is in seconds of `time.monotonic`.
 
         Raises InputError for the image's own faults, Overloaded, DeadlineExceeded, NotReady and ModelOutputError.
@@ -84,7 +84,7 @@ class Pipeline:
                 reply = await self._batcher.submit(image, deadline=deadline)
         except TimeoutError as error:
             raise DeadlineExceeded("The deadline passed before the answer was there; try again later.") from error
-        return Outcome(self._judge.judge(reply.value), decode_seconds, reply.queue_seconds, reply.run_seconds)
+        return Prediction(self._judge.judge(reply.value), decode_seconds, reply.queue_seconds, reply.run_seconds)
 
     async def _decoded(self, encoded: bytes) -> Image:
         self._decoding += 1
@@ -99,10 +99,22 @@ class Pipeline:
         self._decoders.stop()
 
 
-def run_on(engine: Engine, health: Health, images: Sequence[Image]) -> list[Row]:
+def run_engine(engine: Engine, health: Health, images: Sequence[Image]) -> list[Row]:
     """Run one batch in the engine thread; a failure of the engine takes the service out of ready at once."""
     try:
         return engine.predict(np.stack(images))
     except NotReady:
         health.fail("engine")
         raise
+
+
+def judge_of(manifest: Manifest, calibration: Calibration) -> Judge:
+    """Return the judge of a calibrated bundle; verdict.py itself knows plain data only."""
+    return Judge(
+        classes=manifest.classes,
+        group_names=[group.name for group in manifest.groups],
+        group_of_class=manifest.group_of_class,
+        threshold=calibration.threshold,
+        ranks=calibration.reference.ranks,
+        reference_scores=calibration.reference.scores,
+    )

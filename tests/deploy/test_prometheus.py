@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.http.routes import PROBLEMS
+from service.http.problems import PROBLEMS
 from tests.deploy.sources import ROOT, known_series, read_yaml, rules, run, series_in
 
 PROMETHEUS = ROOT / "deploy/prometheus"

@@ -1,14 +1,14 @@
 """Bodies are counted as they arrive, whatever was declared, and in sum; a slow one is given up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from service.errors import BodyTimeout, BodyTooLarge, Overloaded
-from service.http.body import Bodies, Body
+from service.http.body import Body, BodyLimiter
 
 
 def sends(*chunks: bytes, ends: bool = True, asked: list[int] | None = None) -> Receive:
@@ -24,24 +24,23 @@ def sends(*chunks: bytes, ends: bool = True, asked: list[int] | None = None) -> 
     return messages().__anext__
 
 
-NewBodies = Callable[..., Bodies]
-
-
-def bodies(max_body_bytes: int = 10, max_buffered_bytes: int = 100, timeout_seconds: float = 30.0) -> Bodies:
-    return Bodies(max_body_bytes=max_body_bytes, max_buffered_bytes=max_buffered_bytes, timeout_seconds=timeout_seconds)
+def limiter(max_body_bytes: int = 10, max_buffered_bytes: int = 100, timeout_seconds: float = 30.0) -> BodyLimiter:
+    return BodyLimiter(
+        max_body_bytes=max_body_bytes, max_buffered_bytes=max_buffered_bytes, timeout_seconds=timeout_seconds
+    )
 
 
 @pytest.mark.parametrize("chunks", [(b"",), (b"0123456789",), (b"01", b"", b"23456789"), (b"0",) * 10])
 async def test_a_body_of_any_chunks_is_read_whole(chunks: tuple[bytes, ...]) -> None:
     """Chunks are put together in order, up to exactly the limit."""
-    with Body(bodies()) as body:
+    with Body(limiter()) as body:
         assert await body.read(sends(*chunks), None) == b"".join(chunks)
 
 
 async def test_a_declared_size_over_the_limit_is_refused_unread() -> None:
     """Not one byte is asked for."""
     asked: list[int] = []
-    with Body(bodies()) as body, pytest.raises(BodyTooLarge, match="10 bytes"):
+    with Body(limiter()) as body, pytest.raises(BodyTooLarge, match="10 bytes"):
         await body.read(sends(b"0", asked=asked), 11)
     assert asked == []
 
@@ -50,14 +49,14 @@ async def test_a_declared_size_over_the_limit_is_refused_unread() -> None:
 async def test_bytes_over_the_limit_are_refused_as_they_come(declared: int | None) -> None:
     """Neither a missing nor a lying Content-Length lets more through, and reading stops there."""
     asked: list[int] = []
-    with Body(bodies()) as body, pytest.raises(BodyTooLarge):
+    with Body(limiter()) as body, pytest.raises(BodyTooLarge):
         await body.read(sends(b"012345", b"678901", b"x" * 1000, asked=asked), declared)
     assert asked == [6, 6]
 
 
 async def test_a_slow_body_times_out() -> None:
     """A body that never ends is given up after the time for all of it."""
-    with Body(bodies(timeout_seconds=0.05)) as body, pytest.raises(BodyTimeout, match=r"0\.05 s"):
+    with Body(limiter(timeout_seconds=0.05)) as body, pytest.raises(BodyTimeout, match=r"0\.05 s"):
         await body.read(sends(b"0", ends=False), None)
 
 
@@ -67,13 +66,13 @@ async def test_a_client_that_leaves_in_its_body_is_told_apart() -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    with Body(bodies()) as body, pytest.raises(ClientDisconnect):
+    with Body(limiter()) as body, pytest.raises(ClientDisconnect):
         await body.read(receive, None)
 
 
 async def test_all_bodies_together_are_bounded() -> None:
     """The body that would exceed the sum is refused, and what ended gives its bytes back."""
-    limits = bodies(max_buffered_bytes=15)
+    limits = limiter(max_buffered_bytes=15)
     with Body(limits) as first:
         await first.read(sends(b"x" * 10), 10)
         with Body(limits) as second, pytest.raises(Overloaded):
@@ -84,5 +83,5 @@ async def test_all_bodies_together_are_bounded() -> None:
 
 async def test_one_body_always_fits() -> None:
     """A sum set below one body's limit does not shut the service."""
-    with Body(bodies(max_body_bytes=10, max_buffered_bytes=1)) as body:
+    with Body(limiter(max_body_bytes=10, max_buffered_bytes=1)) as body:
         assert await body.read(sends(b"x" * 10), 10) == b"x" * 10

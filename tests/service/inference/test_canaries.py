@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from service.app import _judge
 from service.bundle import Bundle, Canary
 from service.errors import NotReady, Overloaded
 from service.inference.batcher import Batcher
-from service.inference.canaries import CanaryWatch, deviation
+from service.inference.canaries import CanaryChecks, deviation
 from service.inference.engine import Engine
 from service.inference.health import Health
-from service.inference.pipeline import Image, Pipeline, run_on
+from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
 from service.preprocess import decode
 from service.verdict import Row
 
@@ -32,7 +31,7 @@ class SwitchableEngine:
         self.warm_ups += 1
 
     def __call__(self, images: Sequence[Image]) -> list[Row]:
-        return [self.change(row) for row in run_on(self._engine, self._health, images)]
+        return [self.change(row) for row in run_engine(self._engine, self._health, images)]
 
 
 def drifted(row: Row, by: float) -> Row:
@@ -45,7 +44,7 @@ def broken(row: Row) -> Row:
 
 
 class Watched:
-    def __init__(self, watch: CanaryWatch, health: Health, engine: SwitchableEngine, deviations: list[float]) -> None:
+    def __init__(self, watch: CanaryChecks, health: Health, engine: SwitchableEngine, deviations: list[float]) -> None:
         self.watch, self.health, self.engine, self.deviations = watch, health, engine, deviations
 
 
@@ -63,10 +62,10 @@ async def watched(
         decode_threads=1,
         max_queue=max_queue,
         batcher=batcher,
-        judge=_judge(bundle.manifest, bundle.calibration),
+        judge=judge_of(bundle.manifest, bundle.calibration),
     )
     pipeline.start()
-    watch = CanaryWatch(
+    watch = CanaryChecks(
         bundle.canaries if canaries is None else canaries,
         pipeline,
         health,
@@ -171,7 +170,7 @@ def test_the_deviation_is_the_largest_of_all_scores(tiny_bundle: Bundle, field: 
     """Neither the score nor any group's others score may move unseen."""
     assert tiny_bundle.calibration is not None
     canary = tiny_bundle.canaries[0]
-    verdict = _judge(tiny_bundle.manifest, tiny_bundle.calibration).judge(
+    verdict = judge_of(tiny_bundle.manifest, tiny_bundle.calibration).judge(
         Engine(tiny_bundle, provider="cpu").predict(decoded(canary))[0]
     )
     assert deviation(canary, verdict) <= 1e-6

@@ -8,13 +8,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from service.app import _judge
 from service.bundle import Bundle
 from service.errors import CorruptImage, DeadlineExceeded, NotReady, Overloaded
 from service.inference.batcher import Batcher
 from service.inference.engine import Engine
 from service.inference.health import Health
-from service.inference.pipeline import Image, Pipeline, run_on
+from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
 from service.verdict import Row
 from tests.tiny_bundle import png
 
@@ -31,7 +30,7 @@ class HeldEngine:
 
     def __call__(self, images: Sequence[Image]) -> list[Row]:
         assert self.gate.wait(timeout=30)
-        return run_on(self._engine, Health(), images)
+        return run_engine(self._engine, Health(), images)
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def pipeline_of(bundle: Bundle, engine: HeldEngine, max_queue: int = 100) -> Pip
         decode_threads=2,
         max_queue=max_queue,
         batcher=batcher,
-        judge=_judge(bundle.manifest, bundle.calibration),
+        judge=judge_of(bundle.manifest, bundle.calibration),
     )
     pipeline.start()
     return pipeline
@@ -148,5 +147,5 @@ def test_a_failure_of_the_engine_ends_readiness_at_once() -> None:
     health.clear("starting")
     engine: Engine = BrokenEngine()  # type: ignore[assignment]
     with pytest.raises(NotReady):
-        run_on(engine, health, [np.zeros((8, 8, 3), np.uint8)])
+        run_engine(engine, health, [np.zeros((8, 8, 3), np.uint8)])
     assert not health.ready

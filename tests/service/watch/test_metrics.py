@@ -39,7 +39,7 @@ def metrics(registry: CollectorRegistry) -> Metrics:
 def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
     """Names and labels are those that the design fixes."""
     metrics.describe_calibration(-0.9, 0.95)
-    metrics.watch(queue_depth=lambda: 3, ready=lambda: 1)
+    metrics.at_each_scrape(queue_depth=lambda: 3, ready=lambda: 1)
     metrics.request("/predict", 200, 0.02)
     metrics.rejected("corrupt_image")
     for stage in STAGES:
@@ -95,7 +95,7 @@ def test_what_is_not_known_is_not_a_number(metrics: Metrics, registry: Collector
 def test_gauges_are_asked_at_each_scrape(metrics: Metrics, registry: CollectorRegistry) -> None:
     """The depth and the readiness are those of the moment."""
     waiting = ["an image"]
-    metrics.watch(queue_depth=lambda: len(waiting), ready=lambda: bool(waiting))
+    metrics.at_each_scrape(queue_depth=lambda: len(waiting), ready=lambda: bool(waiting))
     assert registry.get_sample_value("mos_queue_depth") == 1.0
     waiting.clear()
     assert registry.get_sample_value("mos_queue_depth") == 0.0

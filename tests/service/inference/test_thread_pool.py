@@ -1,4 +1,4 @@
-"""The workers answer each caller with the result of its own item, and forget those that left."""
+"""The threads answer each caller with the result of its own item, and forget those that left."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.inference.workers import Workers
+from service.inference.thread_pool import ThreadPool
 
 
 class Gate:
@@ -33,26 +33,26 @@ def gate() -> Gate:
 
 
 @pytest.fixture
-async def workers(gate: Gate) -> AsyncIterator[Workers[int, int]]:
-    workers = Workers(gate, threads=1, name="test")
-    workers.start()
-    yield workers
+async def pool(gate: Gate) -> AsyncIterator[ThreadPool[int, int]]:
+    pool = ThreadPool(gate, threads=1, name="test")
+    pool.start()
+    yield pool
     gate.open.set()
-    workers.stop()
+    pool.stop()
 
 
-async def test_an_error_reaches_its_caller_alone(workers: Workers[int, int]) -> None:
+async def test_an_error_reaches_its_caller_alone(pool: ThreadPool[int, int]) -> None:
     """The others get their results, and the thread lives."""
-    outcomes = await asyncio.gather(*(workers.run(item) for item in (1, -1, 3)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(pool.run(item) for item in (1, -1, 3)), return_exceptions=True)
     assert (outcomes[0], outcomes[2]) == (2, 6)
     assert isinstance(outcomes[1], ValueError)
-    assert await workers.run(4) == 8
+    assert await pool.run(4) == 8
 
 
-async def test_a_cancelled_caller_costs_no_thread_time(workers: Workers[int, int], gate: Gate) -> None:
+async def test_a_cancelled_caller_costs_no_thread_time(pool: ThreadPool[int, int], gate: Gate) -> None:
     """An item that nobody waits for any more is not worked on."""
     gate.open.clear()
-    tasks = [asyncio.create_task(workers.run(item)) for item in range(4)]
+    tasks = [asyncio.create_task(pool.run(item)) for item in range(4)]
     await asyncio.sleep(0.05)
     for task in tasks[1:3]:
         task.cancel()
@@ -66,16 +66,16 @@ async def test_a_cancelled_caller_costs_no_thread_time(workers: Workers[int, int
 async def test_every_caller_gets_its_own_result_under_random_load(seed: int) -> None:
     """Many threads, random pauses, random cancellations: nothing is lost and nothing is mixed up."""
     pauses = random.Random(seed)
-    workers = Workers(lambda item: (time.sleep(pauses.random() * 0.001), item * 3)[1], threads=4, name="test")
-    workers.start()
+    pool = ThreadPool(lambda item: (time.sleep(pauses.random() * 0.001), item * 3)[1], threads=4, name="test")
+    pool.start()
     rng = random.Random(seed)
     items = [rng.getrandbits(60) for _ in range(500)]
-    tasks = [asyncio.create_task(workers.run(item)) for item in items]
+    tasks = [asyncio.create_task(pool.run(item)) for item in items]
     leavers = set(rng.sample(range(500), 100))
     for index in leavers:
         asyncio.get_running_loop().call_later(rng.random() * 0.05, tasks[index].cancel)
     async with asyncio.timeout(60):
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    workers.stop()
+    pool.stop()
     for index, (item, outcome) in enumerate(zip(items, outcomes, strict=True)):
         assert outcome == item * 3 or (index in leavers and isinstance(outcome, asyncio.CancelledError))

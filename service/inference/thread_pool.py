@@ -24,7 +24,7 @@ class _Job(Generic[T, R]):
     error: Exception | None = None
 
 
-class Workers(Generic[T, R]):
+class ThreadPool(Generic[T, R]):
     """*threads* daemon threads around *function*; all methods belong to one event loop."""
 
     def __init__(self, function: Callable[[T], R], *, threads: int, name: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import Unauthorized
-from service.http.keys import check_api_key, read_api_keys
+from service.http.api_keys import check_api_key, read_api_keys
 
 
 @pytest.fixture

@@ -1,0 +1,40 @@
+"""The bundle: the directory that training writes and the service serves.
+
+    model.onnx          the graph, one file
+    bundle.json         Manifest
+    calibration.json    Calibration; absent until calibrated
+    detectors.npz       optional, for evaluation
+    canary/             encoded images, and expected.json with the outputs expected of them
+
+A bundle is whole or absent: it is written beside its place and renamed. What can change a score is hashed, and
+reading refuses what does not fit together with a sentence that says what to do.
+
+Begin with `schema.py`, which has every field; `reading.py` and `writing.py` hold the promises above. Import the names
+below from `service.bundle` itself.
+"""
+
+from service.bundle.reading import Bundle, read_bundle
+from service.bundle.schema import (
+    Calibration,
+    Canary,
+    Group,
+    InputSpec,
+    Manifest,
+    ReferenceScores,
+    sha256_hex,
+)
+from service.bundle.writing import write_bundle, write_calibration
+
+__all__ = [
+    "Bundle",
+    "Calibration",
+    "Canary",
+    "Group",
+    "InputSpec",
+    "Manifest",
+    "ReferenceScores",
+    "read_bundle",
+    "sha256_hex",
+    "write_bundle",
+    "write_calibration",
+]

@@ -1,0 +1,41 @@
+"""What the service says about an image and about the model it serves; errors are in problems.py."""
+
+from typing import Any
+
+from service.bundle import Bundle, Manifest
+from service.http import schemas
+from service.inference.engine import Provider
+from service.verdict import Verdict
+
+
+def verdict_document(verdict: Verdict, manifest: Manifest, request_id: str) -> dict[str, Any]:
+    """Return the flat answer for one image; built by hand, for it is on the hot path, and tested against the schema."""
+    return {
+        "label": verdict.label,
+        "class_index": verdict.class_index,
+        "probability": verdict.probability,
+        "group": verdict.group,
+        "decision": verdict.decision,
+        "score": verdict.score,
+        "threshold": verdict.threshold,
+        "p_value": verdict.p_value,
+        "others_scores": verdict.others_scores,
+        "top": [{"label": label, "probability": probability} for label, probability in verdict.top],
+        "model": manifest.name,
+        "version": manifest.version,
+        "request_id": request_id,
+    }
+
+
+def model_card(bundle: Bundle, provider: Provider) -> schemas.ModelCard:
+    """Return what /model tells of *bundle* as it is served on *provider*."""
+    manifest, calibration = bundle.manifest, bundle.calibration
+    return schemas.ModelCard(
+        **manifest.model_dump(exclude={"schema_version"}),
+        provider=provider,
+        threshold=None if calibration is None else calibration.threshold,
+        guarantee=None
+        if calibration is None
+        else schemas.Guarantee(**calibration.model_dump(exclude={"threshold", "reference"})),
+        preprocess_sha256=manifest.input.sha256,
+    )

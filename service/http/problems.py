@@ -1,0 +1,91 @@
+"""The one table from errors to statuses, and the answer that each error becomes: RFC 9457 problem details."""
+
+import math
+from typing import Any, NamedTuple
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from service import errors
+
+# A service that is not ready may be so at the next check of its canaries.
+NOT_READY_RETRY_SECONDS = 5
+
+
+class Problem(NamedTuple):
+    """What a kind of error is called outside; `code` is stable."""
+
+    status: int
+    code: str
+    title: str
+    sentence: str = ""  # where the error's own text must not, or cannot, be shown
+
+
+# The most special class of an error decides.
+PROBLEMS: dict[type[Exception], Problem] = {
+    errors.EmptyBody: Problem(400, "empty_body", "No image"),
+    errors.MalformedBody: Problem(400, "malformed_body", "Malformed body"),
+    errors.CorruptImage: Problem(400, "corrupt_image", "Corrupt image"),
+    errors.Unauthorized: Problem(401, "unauthorized", "Key missing or wrong"),
+    errors.BodyTimeout: Problem(408, "body_timeout", "Body too slow"),
+    errors.BodyTooLarge: Problem(413, "body_too_large", "Body too large"),
+    errors.TooManyPixels: Problem(413, "too_many_pixels", "Too many pixels"),
+    errors.UnsupportedFormat: Problem(415, "unsupported_format", "Unsupported format"),
+    errors.WrongFields: Problem(422, "wrong_fields", "Wrong fields"),
+    RequestValidationError: Problem(422, "wrong_fields", "Wrong fields", "The request's fields have a wrong shape."),
+    errors.Overloaded: Problem(429, "overloaded", "Queue full"),
+    ClientDisconnect: Problem(499, "client_gone", "Client gone", "The client left before its answer."),
+    errors.ModelOutputError: Problem(
+        500, "model_output", "Model failure", "The model gave no valid answer for this image; no decision can be made."
+    ),
+    Exception: Problem(500, "internal", "Internal error", "The service failed; the log has the request's id."),
+    errors.NotReady: Problem(503, "not_ready", "Not ready"),
+    errors.DeadlineExceeded: Problem(504, "deadline_exceeded", "Deadline passed"),
+}
+# The framework's own refusals come as one class with a status.
+HTTP_PROBLEMS: dict[int, Problem] = {
+    400: Problem(400, "bad_request", "Bad request", "The request is not valid HTTP/1.1."),
+    404: Problem(404, "not_found", "Not found", "There is nothing at this path; /docs lists what there is."),
+    405: Problem(405, "method_not_allowed", "Method not allowed", "The header Allow lists this path's methods."),
+}
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the row of the table that *error* falls under."""
+    if isinstance(error, HTTPException) and error.status_code in HTTP_PROBLEMS:
+        return HTTP_PROBLEMS[error.status_code]
+    return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
+
+
+def problem_document(error: Exception, request_id: str) -> dict[str, Any]:
+    """Return *error* as problem details."""
+    problem = problem_of(error)
+    return {
+        "type": f"urn:mos-guard:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.sentence or str(error),
+        "code": problem.code,
+        "request_id": request_id,
+    }
+
+
+def problem_response(error: Exception, request_id: str) -> Response:
+    """Return the answer to a request that ended in *error*."""
+    return JSONResponse(
+        problem_document(error, request_id), problem_of(error).status, _headers(error), "application/problem+json"
+    )
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    """Return the headers that tell the client what to do next; the framework's own errors bring some with them."""
+    headers = dict(getattr(error, "headers", None) or {})
+    if isinstance(error, errors.Overloaded):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
+    elif isinstance(error, errors.NotReady):
+        headers["Retry-After"] = str(NOT_READY_RETRY_SECONDS)
+    elif isinstance(error, errors.Unauthorized):
+        headers["WWW-Authenticate"] = 'Bearer realm="mos-guard"'
+    return headers

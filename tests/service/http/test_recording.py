@@ -1,0 +1,82 @@
+"""Every exchange leaves its series and one line of log behind, and an internal error leaves its cause."""
+
+import logging
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.errors import NotReady
+from service.http.exchange import Exchange
+from service.http.recording import record_exchange, record_problem
+from service.watch.metrics import Metrics
+from tests.service.running_app import RunningApp
+from tests.tiny_bundle import png
+
+RED = png((235, 20, 20))
+GREY = png((128, 128, 128))
+
+
+async def test_verdicts_move_the_series(running: RunningApp) -> None:
+    """Requests, decisions, stages and scores are counted; the canaries' verdicts are not among them."""
+    await running.client.post("/predict", content=RED)
+    await running.client.post("/predict/batch", files=[("files", ("x", RED)), ("files", ("y", GREY))])
+    assert running.sample("mos_predictions_total", decision="in", group="warm") == 2
+    assert running.sample("mos_score_count") == 3
+    assert running.sample("mos_others_score_count", group="cool") == 3
+    for stage, count in (("read", 2), ("decode", 3), ("queue", 3), ("inference", 3)):
+        assert running.sample("mos_stage_duration_seconds_count", stage=stage) == count
+    assert running.sample("mos_request_duration_seconds_count", route="/predict") == 1
+
+
+async def test_a_verdict_has_its_line(running: RunningApp, caplog: pytest.LogCaptureFixture) -> None:
+    """The line has who asked, what was decided, and where the time went."""
+    with caplog.at_level(logging.INFO, "service.request"):
+        await running.client.post("/predict", content=RED, headers={"X-Request-ID": "abc"})
+    [line] = [record.__dict__["fields"] for record in caplog.records if record.name == "service.request"]
+    assert line["duration_ms"] > 0
+    told = {name: line[name] for name in ("request_id", "method", "route", "status", "decision")}
+    assert told == {"request_id": "abc", "method": "POST", "route": "/predict", "status": 200, "decision": "in"}
+    assert {"read_ms", "decode_ms", "queue_ms", "inference_ms", "score"} <= set(line)
+
+
+async def test_a_problem_has_its_code_in_the_line(running: RunningApp, caplog: pytest.LogCaptureFixture) -> None:
+    """A refused image can be found by why it was refused."""
+    with caplog.at_level(logging.INFO, "service.request"):
+        await running.client.post("/predict", content=b"no image")
+    [line] = [record.__dict__["fields"] for record in caplog.records if record.name == "service.request"]
+    assert (line["status"], line["code"]) == (415, "unsupported_format")
+
+
+@pytest.mark.parametrize(
+    ("route", "status", "level"),
+    [
+        ("/predict", 200, "INFO"),
+        ("/predict", 500, "ERROR"),
+        ("/metrics", 200, "DEBUG"),
+        ("/health/ready", 503, "DEBUG"),
+    ],
+)
+def test_a_line_is_as_loud_as_it_is_new(route: str, status: int, level: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Failures stand out, and what is asked every few seconds stays quiet."""
+    with caplog.at_level(logging.DEBUG, "service.request"):
+        record_exchange(Exchange("id", route, 0.0, status=status), "GET", Metrics(CollectorRegistry()))
+    assert [record.levelname for record in caplog.records] == [level]
+
+
+def test_the_cause_of_an_internal_error_is_logged_under_the_id(caplog: pytest.LogCaptureFixture) -> None:
+    """What the caller must not see is there for whoever has the caller's id."""
+    error = RuntimeError("the cause")
+    record_problem(error, Exchange("abc", "/predict", 0.0), Metrics(CollectorRegistry()))
+    [record] = caplog.records
+    assert record.__dict__["fields"] == {"request_id": "abc"}
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+def test_a_probe_that_comes_too_early_is_no_reject() -> None:
+    """Otherwise every start of a service would look like refused images."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for route in ("/health/ready", "/predict"):
+        record_problem(NotReady("The service is starting."), Exchange("id", route, 0.0), metrics)
+    assert registry.get_sample_value("mos_rejected_total", {"reason": "not_ready"}) == 1
