@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from service.bundle import Bundle, read_bundle
 from tests.made_once import made_once
+from training.bundling.export import export
 from training.data.demo import write_demo_data
 from training.fitting.recipes import Recipe, one_cycle
 from training.fitting.run import RunConfig
@@ -48,3 +50,13 @@ def finished_run(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFa
         train(small_run(demo_data["train"], folder / "small", one_cycle(epochs=2, batch_size=32, learning_rate=0.05)))
 
     return made_once(tmp_path_factory, "runs", fit) / "small"
+
+
+@pytest.fixture(scope="session")
+def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of that run, not calibrated; read it, do not change it."""
+
+    def write(folder: Path) -> None:
+        export(finished_run, folder / "bundle", name="shapes")
+
+    return read_bundle(made_once(tmp_path_factory, "exported", write) / "bundle")

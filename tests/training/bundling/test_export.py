@@ -12,20 +12,22 @@ from service.bundle import Bundle, read_bundle
 from service.inference.engine import Engine
 from service.preprocess import decode
 from training.bundling.canaries import canary_pictures
-from training.bundling.export import OUTPUTS, TOLERANCE, Guard, check_parity, export, fold
+from training.bundling.export import OUTPUTS, TOLERANCE, Guard, check_parity, fold
 from training.errors import CheckpointError, ExportError
 from training.fitting.run import load_run
 from training.model.backbone import StdConv2d, backbone
 from training.scoring.pictures import Session
 from training.weights.reading import read_backbone
 
+pytestmark = pytest.mark.numeric
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 32, 32, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(exported: Bundle) -> Bundle:
     """The bundle of the small run."""
-    return export(finished_run, tmp_path_factory.mktemp("export") / "bundle", name="shapes")
+    return exported
 
 
 @pytest.fixture(scope="module")

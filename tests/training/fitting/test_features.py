@@ -19,6 +19,8 @@ from training.fitting import features as module
 from training.fitting.features import CHUNK, DONE_NAME, VIEWS_NAME, cached_features, extract
 from training.model.backbone import Backbone, backbone
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def extractor() -> Backbone:

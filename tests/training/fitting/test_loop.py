@@ -23,6 +23,8 @@ from training.fitting.recipes import Recipe, one_cycle
 from training.grouping.groups import Grouping
 from training.model.network import Network
 
+pytestmark = pytest.mark.numeric
+
 GROUPS = Grouping(("a", "b"), ((0, 1), (2,)))
 RECIPE = one_cycle(epochs=3, batch_size=8, learning_rate=0.05, seed=7)
 PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8))
@@ -183,7 +185,7 @@ def test_two_processes_fit_what_one_fits(fits_of_one_and_two: tuple[Path, Path],
 def test_a_lost_worker_is_replaced_and_the_run_goes_on_from_its_checkpoint(
     demo_data: dict[str, Path], tmp_path: Path
 ) -> None:
-    """One of two processes is killed after a checkpoint; torchrun starts both again and the run finishes."""
+    """One of two processes is killed after a checkpoint; torchrun starts both again and the run finishes, once."""
     out = tmp_path / "run"
     command = [*TORCHRUN, "--max-restarts", "1", *JOBS, "train_and_be_killed", str(demo_data["train"]), str(out)]
     with (tmp_path / "log").open("w") as log:
@@ -201,3 +203,4 @@ def test_a_lost_worker_is_replaced_and_the_run_goes_on_from_its_checkpoint(
             going.wait(timeout=60)
     assert "resuming at step" in (tmp_path / "log").read_text()
     assert (out / "network.pt").exists()
+    assert (out / under_torchrun.EXPORTS).read_text() == f"{out} {out / 'bundle'}\n", "one process exports, once"

@@ -9,10 +9,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tests.training.conftest import small_run
 from training import __main__ as cli
+from training.bundling import export
 from training.distributed import process_group
 from training.fitting import checkpoint, loop
 from training.fitting.recipes import one_cycle
@@ -21,6 +23,8 @@ from training.fitting.train import train
 FITS: dict[str, dict[str, Any]] = {"in parts": {"micro_batch": 5}, "without the flat head": {"flat_weight": 0.0}}
 KILL_ME = "kill me"
 """In the folder of the run: the process whose end would be noticed."""
+EXPORTS = "exports"
+"""In the folder of the run: a line for each export."""
 
 
 def fit_all(data: Path, out: Path) -> None:
@@ -32,7 +36,10 @@ def fit_all(data: Path, out: Path) -> None:
 
 
 def train_and_be_killed(data: Path, out: Path) -> None:
-    """The command `train`, which goes no further than its first checkpoint until it was started anew."""
+    """The command `train`, which goes no further than its first checkpoint until it was started anew.
+
+    What it would export is tested elsewhere; here each process that would leaves a line.
+    """
     save = checkpoint.save
 
     def save_and_wait(state: Mapping[str, Any], file: Path) -> None:
@@ -42,6 +49,12 @@ def train_and_be_killed(data: Path, out: Path) -> None:
         draft.rename(out / KILL_ME)
         time.sleep(300)
 
+    def note(run: Path, bundle: Path, **_: object) -> SimpleNamespace:
+        with (out / EXPORTS).open("a") as lines:
+            lines.write(f"{run} {bundle}\n")
+        return SimpleNamespace(path=bundle)
+
+    export.export = note
     loop.SHORT_EPOCH_SECONDS = 0.0  # a checkpoint an epoch
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         checkpoint.save = save_and_wait
