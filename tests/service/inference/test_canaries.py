@@ -18,6 +18,8 @@ from service.inference.pipeline import Image, Pipeline, run_on
 from service.preprocess import decode
 from service.verdict import Row
 
+pytestmark = pytest.mark.numeric
+
 ROUNDING = 1e-4  # as large as float32 may make it where a batch, the threads or the processor are others
 
 

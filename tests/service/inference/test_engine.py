@@ -18,6 +18,8 @@ from service.preprocess import decode
 from service.verdict import Row
 from tests.tiny_bundle import CLASSES, GROUPS, png, tiny_manifest, tiny_model, write_tiny_bundle
 
+pytestmark = pytest.mark.numeric
+
 Images = NDArray[np.uint8]
 
 

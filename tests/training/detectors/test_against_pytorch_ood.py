@@ -27,6 +27,8 @@ from training.grouping.groups import Grouping
 from training.model.network import Network, normalise
 from training.reproduction import settings
 
+pytestmark = pytest.mark.numeric
+
 
 class EmptyModule(ModuleType):
     """Every name that is imported from it is an empty class."""

@@ -14,6 +14,8 @@ from training.detectors.fitted import FILE_NAME, detectors_file, fit_statistics,
 from training.errors import DataError
 from training.reproduction import Settings
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def data() -> FitData:
@@ -32,7 +34,7 @@ def bundle(data: FitData, tmp_path: Path) -> Path:
 
 
 def test_every_detector_scores_the_same_from_the_file(data: FitData, bundle: Path) -> None:
-    """Statistics come back bit for bit, since fitting rounds to what is stored; so scores differ by rounding at most."""
+    """Statistics come back bit for bit, since fitting rounds to what is stored; scores differ by rounding at most."""
     head, statistics = read_detectors(bundle, DETECTORS)
     fitted = fit_statistics(data)
     seen, _ = pictures(head, 20, seed=4)

@@ -9,6 +9,8 @@ import pytest
 from training.detectors import DETECTORS, FitData, Outputs, kl_matching
 from training.reproduction import settings
 
+pytestmark = pytest.mark.numeric
+
 
 def softmax(logits: list[float]) -> list[float]:
     """In plain floats."""

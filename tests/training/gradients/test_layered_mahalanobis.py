@@ -14,6 +14,8 @@ from training.grouping.groups import Grouping
 from training.model.network import Network, normalise
 from training.reproduction import settings
 
+pytestmark = pytest.mark.numeric
+
 RANDOM = np.random.default_rng(0)
 COUNT = 160  # more than the widest tap has channels, so that covariances are regular
 LABELS = np.arange(COUNT) % 5

@@ -11,6 +11,8 @@ from training.grouping.groups import Grouping
 from training.model.network import Network, normalise
 from training.reproduction import settings
 
+pytestmark = pytest.mark.numeric
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 3), np.uint8)
 
 
