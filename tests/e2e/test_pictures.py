@@ -109,7 +109,7 @@ def test_a_photo_gets_one_verdict_however_it_travels(server: ServerProcess, phot
 def test_a_cut_photo_is_refused(server: ServerProcess, photos: list[bytes]) -> None:
     """Half an upload is an error, never a verdict."""
     for photo in photos[::10]:
-        response = httpx.post(f"{server.url}/predict", content=photo[: len(photo) // 2])
+        response = httpx.post(f"{server.url}/predict", content=photo[: len(photo) // 2], timeout=60)
         assert (response.status_code, response.json()["code"]) == (400, "corrupt_image")
 
 
@@ -123,7 +123,7 @@ def test_the_shipped_model_knows_its_classes(
 ) -> None:
     """Test pictures of its classes are mostly in, about as many as calibration promised, and mostly right."""
     assert len(own) == len(cifar)
-    assert {verdict["label"] for verdict in own} <= set(httpx.get(f"{shipped.url}/model").json()["classes"])
+    assert {verdict["label"] for verdict in own} <= set(httpx.get(f"{shipped.url}/model", timeout=60).json()["classes"])
     expected = shipped.metric("mos_expected_in_ratio")
     print(f"{share_in(own):.1%} of {len(own)} CIFAR-100 test pictures are judged in; promised: {expected:.0%}")
     # 1,000 pictures: a share is off by 0.03 in fewer than one of ten thousand draws.

@@ -70,7 +70,6 @@ def test_every_detector_runs_from_an_exported_bundle(bundle: Path, demo_data: di
     assert set(json.loads((tmp_path / "results.json").read_text())) == set(DETECTORS)
 
 
-@pytest.mark.numeric
 def test_mahalanobis_as_the_paper_has_it_is_fitted_on_pictures(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,8 +23,6 @@ from training.fitting.recipes import Recipe, one_cycle
 from training.grouping.groups import Grouping
 from training.model.network import Network
 
-pytestmark = pytest.mark.numeric
-
 GROUPS = Grouping(("a", "b"), ((0, 1), (2,)))
 RECIPE = one_cycle(epochs=3, batch_size=8, learning_rate=0.05, seed=7)
 PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8))
@@ -66,6 +64,7 @@ def run_fit(run: Path, interrupt_after: int | None = None, recipe: Recipe = RECI
         return fit(network(), pictures(recipe), recipe, run, lambda _: "")
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("cut", [1, 3], ids=["inside an epoch", "inside the next"])
 @pytest.mark.parametrize(
     "recipe", [RECIPE, replace(RECIPE, mixup_alpha=0.4, average_decay=0.0)], ids=["plain", "mixed"]
@@ -137,6 +136,7 @@ def gradient_step(recipe: Recipe) -> dict[str, torch.Tensor]:
     return start.state_dict()
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("micro_batch", [1, 7, 10, 20])
 @pytest.mark.parametrize("mixup_alpha", [0.0, 0.5])
 def test_accumulated_parts_make_the_step_of_the_whole_batch(micro_batch: int, mixup_alpha: float) -> None:
@@ -172,6 +172,7 @@ def fits_of_one_and_two(demo_data: dict[str, Path], tmp_path_factory: pytest.Tem
 
 
 @pytest.mark.e2e
+@pytest.mark.numeric
 @pytest.mark.parametrize("name", under_torchrun.FITS)
 def test_two_processes_fit_what_one_fits(fits_of_one_and_two: tuple[Path, Path], name: str) -> None:
     """torchrun with two processes gives the weights of one to rounding."""
