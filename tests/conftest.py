@@ -14,6 +14,12 @@ from tests.tiny_bundle import write_tiny_bundle
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`--numprocesses auto`: one more than there are cores, since tests of servers wait more than they work."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A calibrated bundle of a small real model; read it, do not change it (`write_tiny_bundle` makes another)."""

@@ -35,11 +35,8 @@ def cifar(shared_data: Path) -> list[Picture]:
     return read_pictures(shared_data / "cifar100-test.tar.gz", every=10)
 
 
-@pytest.fixture(scope="module", params=["tiny", "shipped"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    if request.param == "shipped":
-        yield request.getfixturevalue("shipped")
-        return
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("server")
     bundle = write_tiny_bundle(folder / "bundle").path
     with running_server(folder, bundle=bundle, deadline_ms=120_000) as server:
@@ -68,6 +65,12 @@ def judge(server: ServerProcess, pictures: Sequence[bytes], clients: int = 8) ->
         assert verdict["score"] == -min(verdict["others_scores"].values())
         assert verdict["decision"] == ("in" if verdict["score"] >= verdict["threshold"] else "out")
     return verdicts
+
+
+@pytest.fixture(scope="module", params=["tiny", "shipped"])
+def server(request: pytest.FixtureRequest) -> ServerProcess:
+    found: ServerProcess = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +116,20 @@ def test_a_cut_photo_is_refused(server: ServerProcess, photos: list[bytes]) -> N
         assert (response.status_code, response.json()["code"]) == (400, "corrupt_image")
 
 
-def test_small_pictures_get_verdicts(server: ServerProcess, cifar: list[Picture]) -> None:
+@pytest.mark.parametrize("bundle", ["tiny", "shipped"])
+def test_small_pictures_get_verdicts(request: pytest.FixtureRequest, bundle: str, cifar: list[Picture]) -> None:
     """A thousand 32 x 32 PNGs, ten of each class."""
-    assert len(judge(server, [content for _, content in cifar])) == len(cifar)
+    if bundle == "shipped":
+        verdicts = request.getfixturevalue("own")
+    else:
+        verdicts = judge(request.getfixturevalue("tiny"), [content for _, content in cifar])
+    assert len(verdicts) == len(cifar)
 
 
 def test_the_shipped_model_knows_its_classes(
     shipped: ServerProcess, cifar: list[Picture], own: list[dict[str, Any]]
 ) -> None:
     """Test pictures of its classes are mostly in, about as many as calibration promised, and mostly right."""
-    assert len(own) == len(cifar)
     assert {verdict["label"] for verdict in own} <= set(httpx.get(f"{shipped.url}/model", timeout=60).json()["classes"])
     expected = shipped.metric("mos_expected_in_ratio")
     print(f"{share_in(own):.1%} of {len(own)} CIFAR-100 test pictures are judged in; promised: {expected:.0%}")
