@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# A process a core and one more, of some 400 MB each; one that has no more to do takes tests from another.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint type fmt bench clean
+.PHONY: help serve test test-portable lint type fmt bench clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(VENV)/.base: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,7 +29,10 @@ serve: $(VENV)/.base ## Serve the shipped model on http://127.0.0.1:8000
 	$(BIN)/python -m service
 
 test: $(VENV)/.dev ## Run the tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-portable: $(VENV)/.dev ## Run the tests of numbers once more, with the instructions of an old processor
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem $(PYTEST) -m numeric
 
 lint: $(VENV)/.dev ## Check style
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Fixtures that tests of several parts share."""
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -7,6 +8,16 @@ import pytest
 
 from service.bundle import Bundle
 from tests.tiny_bundle import write_tiny_bundle
+
+# Before anything imports torch, and for the processes that tests start. The networks here are tiny: threads gain them
+# nothing, and where several processes share the tests out, threads that wait for each other cost tenfold.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`--numprocesses auto`: one more than there are cores, since tests of servers wait more than they work."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")

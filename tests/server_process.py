@@ -38,7 +38,7 @@ class ServerProcess:
         while time.monotonic() < give_up_at:
             assert self.process.poll() is None, f"the server exited: {self.log.read_text()}"
             with contextlib.suppress(httpx.TransportError):
-                response = httpx.get(f"{self.url}/health/ready")
+                response = httpx.get(f"{self.url}/health/ready", timeout=30)
                 if response.status_code == ready_status:
                     return response
             time.sleep(0.05)
@@ -46,7 +46,7 @@ class ServerProcess:
 
     def metric(self, sample: str) -> float:
         """Return the value of one sample of /metrics, named as it is printed; 0 where it is not there yet."""
-        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
+        for line in httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines():
             if line.rpartition(" ")[0] == sample:
                 return float(line.rpartition(" ")[2])
         return 0.0
@@ -56,9 +56,17 @@ class ServerProcess:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a port that nobody else is given for the next minute, but on which a server may listen.
+
+    The system keeps the port of a connection that it closed itself (TIME_WAIT) from everyone who asks for any port.
+    """
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        port: int = listening.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            listening.accept()[0].close()
         return port
 
 

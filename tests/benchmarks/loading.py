@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.loading [ROUNDS]
 
-Pictures are generated JPEGs of 64 and of 500 pixels in tar shards, squashed to the size they are fitted at (64 and 480).
+Pictures are generated JPEGs of 64 and of 500 pixels in tar shards, squashed to the 64 and 480 they are fitted at.
 Bare decoding is `read_picture` in a process for each core, whose pixels nobody collects. All rates are pictures a
 second; what is compared is measured in turns, and medians are printed with the ratio of each pair of turns.
 """
@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ def write_shards(folder: Path, side: int, count: int) -> DataSet:
 def bare(data: DataSet, side: int, pool: multiprocessing.pool.Pool) -> float:
     """Decoding alone, in a process for each core."""
     edges = np.linspace(0, len(data), usable_cores() * 8 + 1).astype(int).tolist()
-    tasks = [(data, start, stop, side) for start, stop in zip(edges, edges[1:], strict=False)]
+    tasks = [(data, start, stop, side) for start, stop in pairwise(edges)]
     started = time.perf_counter()
     pool.starmap(_decode, tasks, chunksize=1)
     return len(data) / (time.perf_counter() - started)

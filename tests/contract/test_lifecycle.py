@@ -97,8 +97,24 @@ def test_a_port_in_use_is_no_traceback(tiny_bundle: Bundle, tmp_path: Path) -> N
     assert "Traceback" not in ended.stderr
 
 
+def begin_upload(server: ServerProcess, size_bytes: int) -> socket.socket:
+    """A connection on which a body is awaited: its request is accepted, for the service asks for more."""
+    upload = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    upload.sendall(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % size_bytes
+    )
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n") and (piece := upload.recv(1)):
+        answer += piece
+    assert answer.startswith(b"HTTP/1.1 100 ")
+    return upload
+
+
 class Client(threading.Thread):
-    """One keep-alive client that asks again and again, and ends at the first answer other than 200."""
+    """One keep-alive client that asks again and again, and ends at the first answer other than 200.
+
+    It also ends where a new connection is refused: there, no request was accepted.
+    """
 
     def __init__(self, server: ServerProcess, content: bytes) -> None:
         super().__init__()
@@ -114,6 +130,8 @@ class Client(threading.Thread):
             while not self.statuses or self.statuses[-1] == 200:
                 try:
                     response = client.post("/predict", content=self._content)
+                except httpx.ConnectError:
+                    return
                 except httpx.TransportError as error:
                     self.lost.append(repr(error))
                     return
@@ -146,16 +164,14 @@ def test_sigterm_under_load_loses_no_accepted_request(tiny_bundle: Bundle, tmp_p
 
 def test_ready_fails_first_and_an_upload_under_way_is_answered(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """After SIGTERM: ready 503, live 200, new predictions 503, and a body that was half sent is taken and judged."""
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RED)
     with running_server(tmp_path, bundle=tiny_bundle.path) as server:
         server.wait_until_ready()
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as upload:
-            upload.sendall(head + RED[:30])
-            time.sleep(0.2)  # accepted: its headers are read
+        with begin_upload(server, len(RED)) as upload:
+            upload.sendall(RED[:30])
             server.terminate()
             assert server.wait_until(503).json()["code"] == "not_ready"
-            assert httpx.get(f"{server.url}/health/live").status_code == 200
-            refused = httpx.post(f"{server.url}/predict", content=RED)
+            assert httpx.get(f"{server.url}/health/live", timeout=60).status_code == 200
+            refused = httpx.post(f"{server.url}/predict", content=RED, timeout=60)
             assert (refused.status_code, refused.headers["Connection"]) == (503, "close")
             upload.sendall(RED[30:])
             answer = b""
@@ -169,7 +185,7 @@ def test_an_idle_server_ends_at_once_and_in_order(tiny_bundle: Bundle, tmp_path:
     """Without work the drain is as long as its notice, and an open idle connection does not hold it."""
     with running_server(tmp_path, bundle=tiny_bundle.path, drain_seconds=30) as server:
         server.wait_until_ready()
-        with httpx.Client(base_url=server.url) as client:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
             assert client.get("/health/live").status_code == 200
             server.terminate()
             assert server.process.wait(timeout=20) == 0
@@ -179,9 +195,8 @@ def test_a_drain_has_an_end(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """A body that never comes does not keep the process longer than MOS_DRAIN_SECONDS allows, and is answered."""
     with running_server(tmp_path, bundle=tiny_bundle.path, drain_seconds=2, body_timeout_ms=600_000) as server:
         server.wait_until_ready()
-        with socket.create_connection(("127.0.0.1", server.port)) as upload:
-            upload.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx")
-            time.sleep(0.2)
+        with begin_upload(server, 100) as upload:
+            upload.sendall(b"x")
             server.terminate()
             assert server.process.wait(timeout=30) == 0
             assert upload.recv(65536).startswith(b"HTTP/1.1 503 ")
@@ -203,7 +218,7 @@ def test_the_service_goes_on_while_nobody_reads_its_log(tiny_bundle: Bundle, tmp
     try:
         server = ServerProcess(process, port, tmp_path / "none")
         server.wait_until_ready()
-        with httpx.Client(base_url=server.url, timeout=30) as client:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
             for _ in range(500):  # some 300 bytes a line, into a pipe of 64 KiB
                 assert client.post("/predict", content=RED).status_code == 200
         server.terminate()
@@ -224,4 +239,4 @@ def test_two_services_at_one_time_are_two(tmp_path: Path) -> None:
     ):
         for server, version in ((first, "1"), (second, "2")):
             server.wait_until_ready()
-            assert httpx.post(f"{server.url}/predict", content=RED).json()["version"] == version
+            assert httpx.post(f"{server.url}/predict", content=RED, timeout=60).json()["version"] == version

@@ -28,10 +28,18 @@ MAX_PIXELS = 4_000_000
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("server")
     bundle = write_tiny_bundle(folder / "bundle", nan_on_black=True)
-    limits = {"max_body_bytes": MAX_BODY_BYTES, "max_pixels": MAX_PIXELS, "body_timeout_ms": 1000}
+    limits = {"max_body_bytes": MAX_BODY_BYTES, "max_pixels": MAX_PIXELS, "body_timeout_ms": 2000}
     with running_server(folder, bundle=bundle.path, **limits) as server:
         server.wait_until_ready()
         yield server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def never_ending_head(server: ServerProcess) -> Iterator[socket.socket]:
+    """A connection whose headers do not come, opened before the first test: the service gives them ten seconds."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(b"GET /model HTTP/1.1\r\nX-Slow: ")
+        yield connection
 
 
 def problem(response: httpx.Response) -> schemas.Problem:
@@ -44,12 +52,12 @@ def problem(response: httpx.Response) -> schemas.Problem:
 
 
 def post(server: ServerProcess, content: Any, **headers: str) -> httpx.Response:
-    return httpx.post(f"{server.url}/predict", content=content, headers=headers, timeout=30)
+    return httpx.post(f"{server.url}/predict", content=content, headers=headers, timeout=60)
 
 
 def exchange(server: ServerProcess, *pieces: bytes, pause_seconds: float = 0.0) -> bytes:
     """Send raw bytes and return all that comes back until the server closes the connection."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         for piece in pieces:
             connection.sendall(piece)
             time.sleep(pause_seconds)
@@ -92,7 +100,7 @@ def test_400_for_no_image_or_a_broken_one(server: ServerProcess, content: bytes,
 
 def test_400_for_a_form_without_the_file_or_cut_off(server: ServerProcess) -> None:
     """A form must hold the file, whole."""
-    response = httpx.post(f"{server.url}/predict", files={"image": RED})
+    response = httpx.post(f"{server.url}/predict", files={"image": RED}, timeout=60)
     assert (response.status_code, problem(response).code) == (400, "empty_body")
     response = post(server, b"--x\r\nContent-Dispo", **{"Content-Type": "multipart/form-data; boundary=x"})
     assert (response.status_code, problem(response).code) == (400, "malformed_body")
@@ -155,10 +163,10 @@ def test_413_for_pixels_seen_in_the_header(server: ServerProcess) -> None:
 def test_422_for_fields_of_a_wrong_shape(server: ServerProcess) -> None:
     """A text field where a file is due, two files where one is due, no form where one is due."""
     for response in (
-        httpx.post(f"{server.url}/predict", files={"file": (None, "text")}),
-        httpx.post(f"{server.url}/predict", files=[("file", ("a", RED)), ("file", ("b", RED))]),
-        httpx.post(f"{server.url}/predict/batch", content=RED, headers={"Content-Type": "image/png"}),
-        httpx.post(f"{server.url}/predict/batch", json={"files": []}),
+        httpx.post(f"{server.url}/predict", files={"file": (None, "text")}, timeout=60),
+        httpx.post(f"{server.url}/predict", files=[("file", ("a", RED)), ("file", ("b", RED))], timeout=60),
+        httpx.post(f"{server.url}/predict/batch", content=RED, headers={"Content-Type": "image/png"}, timeout=60),
+        httpx.post(f"{server.url}/predict/batch", json={"files": []}, timeout=60),
     ):
         assert (response.status_code, problem(response).code) == (422, "wrong_fields")
 
@@ -175,7 +183,7 @@ def test_401_with_www_authenticate_where_keys_are_set(tmp_path: Path) -> None:
             assert response.headers["WWW-Authenticate"].startswith("Bearer")
         for headers in ({"Authorization": "Bearer secret"}, {"X-API-Key": "secret"}):
             assert post(server, RED, **headers).status_code == 200
-        assert httpx.get(f"{server.url}/metrics").status_code == 200
+        assert httpx.get(f"{server.url}/metrics", timeout=60).status_code == 200
 
 
 def test_429_with_a_retry_after_where_the_queue_is_full(tmp_path: Path) -> None:
@@ -184,16 +192,19 @@ def test_429_with_a_retry_after_where_the_queue_is_full(tmp_path: Path) -> None:
     slow = encoded("PNG", (5000, 4000))
     with running_server(tmp_path, bundle=bundle.path, max_queue=1, max_body_bytes=len(slow)) as server:
         server.wait_until_ready()
-        answers: list[httpx.Response] = []
-        first = threading.Thread(target=lambda: answers.append(post(server, slow)))
-        first.start()
-        while server.metric("mos_queue_depth") == 0:
-            assert first.is_alive(), "the first picture was judged before it was seen in the queue"
-        response = post(server, RED)
-        first.join()
+        for _ in range(10):  # on a busy machine the first picture may be judged before the second request comes
+            answers: list[httpx.Response] = []
+            first = threading.Thread(target=lambda answers=answers: answers.append(post(server, slow)))
+            first.start()
+            while server.metric("mos_queue_depth") == 0 and first.is_alive():
+                pass
+            response = post(server, RED)
+            first.join()
+            assert [answer.status_code for answer in answers] == [200]
+            if response.status_code != 200:
+                break
         assert (response.status_code, problem(response).code) == (429, "overloaded")
         assert int(response.headers["Retry-After"]) >= 1
-        assert [answer.status_code for answer in answers] == [200]
         assert post(server, RED).status_code == 200
 
 
@@ -210,7 +221,7 @@ def test_504_where_the_deadline_passed(tmp_path: Path) -> None:
 def test_408_for_a_body_that_comes_too_slowly(server: ServerProcess) -> None:
     """A client that trickles, or stops, is answered and cut off; others are served meanwhile."""
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
-    answer = exchange(server, head, *[b"x"] * 15, pause_seconds=0.1)
+    answer = exchange(server, head, *[b"x"] * 25, pause_seconds=0.1)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "body_timeout"
     assert b"connection: close" in answer.lower()
@@ -222,7 +233,7 @@ def test_503_where_the_bundle_is_not_calibrated(tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
     with running_server(tmp_path, bundle=bundle.path) as server:
         assert "training calibrate" in problem(server.wait_until(503)).detail
-        assert httpx.get(f"{server.url}/health/live").status_code == 200
+        assert httpx.get(f"{server.url}/health/live", timeout=60).status_code == 200
         response = post(server, RED)
         assert (response.status_code, problem(response).code) == (503, "not_ready")
         assert int(response.headers["Retry-After"]) >= 1
@@ -230,14 +241,14 @@ def test_503_where_the_bundle_is_not_calibrated(tmp_path: Path) -> None:
 
 def test_404_and_405(server: ServerProcess) -> None:
     """Unknown paths and wrong methods are problems too; a 405 lists what is allowed."""
-    response = httpx.get(f"{server.url}/nope")
+    response = httpx.get(f"{server.url}/nope", timeout=60)
     assert (response.status_code, problem(response).code) == (404, "not_found")
     for method, path, allowed in (
         ("GET", "/predict", "POST"),
         ("DELETE", "/model", "GET"),
         ("POST", "/metrics", "GET"),
     ):
-        response = httpx.request(method, f"{server.url}{path}")
+        response = httpx.request(method, f"{server.url}{path}", timeout=60)
         assert (response.status_code, problem(response).code) == (405, "method_not_allowed")
         assert response.headers["Allow"] == allowed
 
@@ -285,8 +296,14 @@ def test_a_client_that_leaves_is_counted_and_harms_nobody(server: ServerProcess)
     assert post(server, RED).status_code == 200
 
 
-@pytest.mark.parametrize("sent", [b"GET /model HTTP/1.1\r\nX-Slow: ", b"nonsense\r\n\r\n", b"\x16\x03\x01\x02"])
-def test_a_head_that_never_ends_or_is_none_ends_the_connection(server: ServerProcess, sent: bytes) -> None:
-    """Headers that do not come, and what is no HTTP, hold no connection for ever."""
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"\x16\x03\x01\x02"])
+def test_what_is_no_http_ends_the_connection(server: ServerProcess, sent: bytes) -> None:
+    """It holds no connection for ever."""
     answer = exchange(server, sent)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_head_that_never_ends_ends_the_connection(never_ending_head: socket.socket) -> None:
+    """Headers that do not come hold no connection for ever."""
+    answer = never_ending_head.recv(65536)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")

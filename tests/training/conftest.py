@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from service.bundle import Bundle, read_bundle
+from tests.made_once import made_once
+from training.bundling.export import export
 from training.data.demo import write_demo_data
-from training.fitting.recipes import one_cycle
+from training.fitting.recipes import Recipe, one_cycle
 from training.fitting.run import RunConfig
 from training.fitting.train import train
 from training.reproduction import Settings
@@ -14,16 +17,14 @@ from training.reproduction import Settings
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The generated data set: `train`, `test` and the OOD set `stripes`."""
-    return write_demo_data(tmp_path_factory.mktemp("demo"), per_class=25, seed=0)
+    folder = made_once(tmp_path_factory, "demo", lambda folder: write_demo_data(folder, per_class=25, seed=0))
+    return {name: folder / name for name in ("train", "test", "stripes")}
 
 
-@pytest.fixture(scope="session")
-def finished_run(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that fitted a small network for two epochs."""
-    out = tmp_path_factory.mktemp("runs") / "small"
-    recipe = one_cycle(epochs=2, batch_size=32, learning_rate=0.05)
-    config = RunConfig(
-        data=demo_data["train"],
+def small_run(data: Path, out: Path, recipe: Recipe) -> RunConfig:
+    """A fit of all of a small network on small pictures."""
+    return RunConfig(
+        data=data,
         out=out,
         backbone="R11-tiny",
         weights=None,
@@ -39,5 +40,25 @@ def finished_run(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFa
         recipe=recipe,
         settings=Settings(),
     )
-    train(config, config.split())
-    return out
+
+
+@pytest.fixture(scope="session")
+def finished_run(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that fitted a small network for two epochs; read it, do not change it."""
+
+    def fit(folder: Path) -> None:
+        recipe = one_cycle(epochs=2, batch_size=32, learning_rate=0.05)
+        config = small_run(demo_data["train"], folder / "small", recipe)
+        train(config, config.split())
+
+    return made_once(tmp_path_factory, "runs", fit) / "small"
+
+
+@pytest.fixture(scope="session")
+def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of that run, not calibrated; read it, do not change it."""
+
+    def write(folder: Path) -> None:
+        export(finished_run, folder / "bundle", name="shapes")
+
+    return read_bundle(made_once(tmp_path_factory, "exported", write) / "bundle")

@@ -2,15 +2,18 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from service.bundle import read_bundle
+from service.bundle import Bundle, read_bundle
 from training import __main__ as cli
+from training.data.demo import write_demo_data
 from training.detectors import DETECTORS
+from training.gradients import layered_mahalanobis
 
 
 def run(*arguments: object) -> int:
@@ -21,10 +24,9 @@ def run(*arguments: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def bundle(finished_run: Path, demo_data: dict[str, Path]) -> Path:
-    """Exported and calibrated by the commands."""
-    out = finished_run / "bundle"
-    assert run("export", "--run", finished_run, "--out", out, "--name", "shapes") == 0
+def bundle(finished_run: Path, exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exported, and calibrated by the command."""
+    out = shutil.copytree(exported.path, tmp_path_factory.mktemp("calibrated") / "bundle")
     assert run("calibrate", "--bundle", out, "--data", finished_run / "calibration.txt") == 0
     return out
 
@@ -69,12 +71,14 @@ def test_every_detector_runs_from_an_exported_bundle(bundle: Path, demo_data: di
 
 
 def test_mahalanobis_as_the_paper_has_it_is_fitted_on_pictures(
-    bundle: Path, demo_data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """D8 and B2: three different detectors; without pictures to fit on, a sentence that asks for them."""
-    options = ("--detectors", "mahalanobis", "--fit", demo_data["train"])
+    monkeypatch.setattr(layered_mahalanobis, "EPSILONS", (0.0, 0.002))
+    few = write_demo_data(tmp_path / "few", per_class=15, seed=1)
+    options = ("--detectors", "mahalanobis", "--fit", few["train"])
     scores = [
-        scores_of(bundle, demo_data, tmp_path / "out", *options, *settings)
+        scores_of(bundle, few, tmp_path / "out", *options, *settings)
         for settings in (
             (),
             ("--setting", "mahalanobis=paper"),
@@ -83,7 +87,7 @@ def test_mahalanobis_as_the_paper_has_it_is_fitted_on_pictures(
         )
     ]
     assert all(not np.array_equal(one, other) for one, other in itertools.combinations(scores, 2))
-    sets = ("--id", demo_data["test"], "--ood", f"s={demo_data['stripes']}")
+    sets = ("--id", few["test"], "--ood", f"s={few['stripes']}")
     chosen = ("--detectors", "mahalanobis", "--setting", "mahalanobis=paper", "--out", tmp_path)
     assert run("evaluate", "--bundle", bundle, *sets, *chosen) == 1
     assert "--fit" in capsys.readouterr().err

@@ -18,6 +18,8 @@ from service.preprocess import decode
 from service.verdict import Row
 from tests.tiny_bundle import CLASSES, GROUPS, png, tiny_manifest, tiny_model, write_tiny_bundle
 
+pytestmark = pytest.mark.numeric
+
 Images = NDArray[np.uint8]
 
 
@@ -34,9 +36,15 @@ def bundle_of(model: onnx.ModelProto, path: Path) -> Bundle:
     return write_bundle(path, manifest=tiny_manifest(data), model=data)
 
 
+# Thirteen terms of at most 48 move a logit of the tiny model by less than 4e-5 in float32, however they are summed, and
+# so a probability by less than one part in ten thousand. Of these images, no two classes' probabilities are so near.
+ROUNDING = 1e-4
+
+
 def same(left: Row, right: Row) -> bool:
-    """Say whether two rows are equal to the last bit."""
-    return all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+    """Say whether two rows are equal but for rounding, which may depend on the batch, the threads and the processor."""
+    indices = left.class_index == right.class_index and np.array_equal(left.topk_index, right.topk_index)
+    return indices and all(np.allclose(a, b, rtol=ROUNDING, atol=0) for a, b in zip(left, right, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +63,7 @@ def test_rows_are_the_graphs_outputs(tiny_bundle: Bundle, engine: Engine) -> Non
     rows = engine.predict(batch)
     assert len(rows) == 7
     for i, row in enumerate(rows):
-        for name, value in row._asdict().items():
-            assert np.array_equal(value, outputs[name][i]), name
+        assert same(row, Row(**{name: outputs[name][i] for name in Row._fields}))
 
 
 def test_rows_follow_the_contract(engine: Engine) -> None:
@@ -81,17 +88,18 @@ def test_pixels_decide(engine: Engine, tiny_bundle: Bundle, name: str) -> None:
 
 
 def test_canaries_agree_with_the_whole_path(engine: Engine, tiny_bundle: Bundle) -> None:
-    """Bytes to row gives the expected outputs to the last bit."""
+    """Bytes to row gives the expected outputs, but for rounding."""
     assert tiny_bundle.canaries
     for canary in tiny_bundle.canaries:
         [row] = engine.predict(decode(canary.encoded, height=8, width=8)[None])
-        assert (row.class_index, row.score) == (canary.class_index, canary.score)
-        assert tuple(row.others_scores.tolist()) == canary.others_scores
+        assert row.class_index == canary.class_index
+        assert row.score == pytest.approx(canary.score, rel=ROUNDING)
+        assert row.others_scores == pytest.approx(np.array(canary.others_scores), rel=ROUNDING)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 16, 31, 32])
 def test_batches_do_not_change_scores(engine: Engine, size: int) -> None:
-    """The same image gives the same row, to the last bit, at every batch size and every position."""
+    """The same image gives the same row, but for rounding, at every batch size and every position."""
     single = [engine.predict(image[None])[0] for image in images(32)]
     for start in range(0, 32, size):
         batch = np.roll(images(32), -start, axis=0)[:size]
@@ -338,6 +346,6 @@ def test_warm_up_finds_a_model_that_cannot_run(tmp_path: Path) -> None:
 
 
 def test_threads_can_be_set(tiny_bundle: Bundle) -> None:
-    """The number of threads changes no score."""
+    """The number of threads changes no score, but for rounding."""
     one, default = (Engine(tiny_bundle, provider="cpu", intra_op_threads=threads) for threads in (1, 0))
     assert all(map(same, one.predict(images(8)), default.predict(images(8))))

@@ -12,21 +12,22 @@ from service.bundle import Bundle, read_bundle
 from service.inference.engine import Engine
 from service.preprocess import decode
 from training.bundling.canaries import canary_pictures
-from training.bundling.export import export
-from training.bundling.graph import OUTPUTS, Guard, check_parity, fold
+from training.bundling.graph import OUTPUTS, TOLERANCE, Guard, check_parity, fold
 from training.errors import CheckpointError, ExportError
 from training.fitting.run import load_run
 from training.model.backbone import StdConv2d, backbone
 from training.scoring.session import Session
 from training.weights.reading import read_backbone
 
+pytestmark = pytest.mark.numeric
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 32, 32, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(exported: Bundle) -> Bundle:
     """The bundle of the small run."""
-    return export(finished_run, tmp_path_factory.mktemp("export") / "bundle", name="shapes")
+    return exported
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,20 @@ def session(bundle: Bundle) -> Session:
 
 
 def test_onnx_runtime_computes_what_torch_computes(finished_run: Path, session: Session) -> None:
-    """Every output, on pictures that are no canaries; indices exactly."""
+    """Every output, on pictures that are no canaries; classes that are tied but for rounding may change places."""
     folded = fold(load_run(finished_run).network)
     with torch.no_grad():
         expected = dict(zip(OUTPUTS, Guard(folded)(torch.from_numpy(IMAGES)), strict=True))
     rows = session.run(IMAGES)
     assert list(rows) == list(OUTPUTS)
-    for name, value in expected.items():
-        np.testing.assert_allclose(rows[name], value.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+    for name in ("class_probability", "topk_probability", "others_scores", "score", "logits", "features"):
+        largest = max(1.0, expected[name].abs().max().item())
+        np.testing.assert_allclose(rows[name], expected[name].numpy(), rtol=0, atol=TOLERANCE * largest, err_msg=name)
+    probabilities, _ = folded.group.probabilities(expected["logits"])
+    for name, value in (("topk_index", "topk_probability"), ("class_index", "class_probability")):
+        index = torch.from_numpy(rows[name]).reshape(len(IMAGES), -1)
+        chosen = probabilities.gather(1, index).numpy().reshape(rows[value].shape)
+        np.testing.assert_allclose(chosen, rows[value], rtol=0, atol=TOLERANCE, err_msg=name)
 
 
 def test_storing_weights_in_half_moves_scores_little(finished_run: Path, session: Session) -> None:
@@ -55,14 +62,15 @@ def test_storing_weights_in_half_moves_scores_little(finished_run: Path, session
 
 
 def test_batch_and_position_never_change_a_verdict(session: Session) -> None:
-    """The same picture gives the same bits alone, in any batch, at any position."""
+    """The same picture gives the same scores, but for rounding, alone, in any batch, at any position."""
     alone = np.concatenate([session.run(IMAGES[i : i + 1])["others_scores"] for i in range(len(IMAGES))])
     for size in (2, 3, 8, 37):
         starts = range(0, len(IMAGES), size)
         batched = np.concatenate([session.run(IMAGES[i : i + size])["others_scores"] for i in starts])
-        assert (batched == alone).all()
+        np.testing.assert_allclose(batched, alone, rtol=0, atol=TOLERANCE)
     order = np.random.default_rng(1).permutation(len(IMAGES))
-    assert (session.run(IMAGES[order])["others_scores"] == alone[order]).all()
+    np.testing.assert_allclose(session.run(IMAGES[order])["others_scores"], alone[order], rtol=0, atol=TOLERANCE)
+    assert np.abs(alone[order] - alone).max() > 10 * TOLERANCE, "pictures that score alike prove nothing about places"
 
 
 def test_the_outputs_agree_with_each_other(bundle: Bundle, session: Session) -> None:
@@ -110,7 +118,7 @@ def test_the_backbone_reads_back_from_the_bundle(bundle: Bundle, finished_run: P
     ours = backbone("R11-tiny")
     read_backbone(bundle.path, ours)
     trained = load_run(finished_run).network.backbone
-    x = torch.randn(4, 3, 32, 32)
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(ours(x), trained(x), rtol=5e-3, atol=5e-3)
 
@@ -127,7 +135,7 @@ def test_the_engine_serves_the_bundle_and_its_canaries_agree(bundle: Bundle) -> 
     assert {canary.name for canary in bundle.canaries} == set(canary_pictures())
     for canary in bundle.canaries:
         row = engine.predict(decode(canary.encoded, height=32, width=32)[None])[0]
-        assert row.score == pytest.approx(canary.score, abs=1e-6)
+        assert row.score == pytest.approx(canary.score, abs=TOLERANCE)
 
 
 def test_the_manifest_says_what_made_it_without_a_path(bundle: Bundle, finished_run: Path) -> None:

@@ -20,11 +20,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.training.float64 import in_float64
 from training.detectors import DETECTORS, FitData, Outputs, vim
 from training.gradients.perturbation import perturbed_logits
 from training.grouping.groups import Grouping
 from training.model.backbone import backbone
 from training.model.network import Network, normalise
+
+pytestmark = pytest.mark.numeric
 
 
 class EmptyModule(ModuleType):
@@ -148,7 +151,7 @@ def test_gradnorm(oracle: Any, data: FitData, seen: Outputs) -> None:
 def test_odin(oracle: Any) -> None:
     """The step and the score, where no gradient is exactly 0 (theirs takes the sign of 0 as 0)."""
     torch.manual_seed(0)
-    network = Network(backbone("R11-tiny"), Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval()
+    network = in_float64(Network(backbone("R11-tiny"), Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval())
     nn.init.normal_(network.flat.weight, std=0.5)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
     moved = perturbed_logits(network, pixels, epsilon=0.01)
@@ -156,4 +159,4 @@ def test_odin(oracle: Any) -> None:
     theirs.to("cpu")
     expected = -theirs.predict(normalise(torch.from_numpy(pixels))).detach().numpy()
     got = torch.softmax(torch.from_numpy(moved) / 1000, dim=1).amax(dim=1).numpy()
-    assert got == pytest.approx(expected, abs=1e-6)
+    assert got == pytest.approx(expected, abs=1e-8)

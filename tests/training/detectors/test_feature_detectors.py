@@ -15,6 +15,8 @@ from sklearn.covariance import EmpiricalCovariance
 from tests.training.detectors.conftest import pictures
 from training.detectors import DETECTORS, FitData, Outputs, Statistics, mahalanobis, vim
 
+pytestmark = pytest.mark.numeric
+
 
 def fitted(name: str, data: FitData) -> Statistics:
     """What one detector learns."""

@@ -8,6 +8,8 @@ import pytest
 
 from training.detectors import DETECTORS, FitData, Outputs, kl_matching
 
+pytestmark = pytest.mark.numeric
+
 
 def softmax(logits: list[float]) -> list[float]:
     """In plain floats."""

@@ -10,6 +10,8 @@ import torch
 from training.detectors import DETECTORS, Head, Outputs, gen
 from training.errors import DataError
 
+pytestmark = pytest.mark.numeric
+
 LOGITS = np.array([[2.0, -1.0, 0.5], [800.0, 0.0, -800.0], [0.0, 0.0, 0.0]], np.float32)
 OTHERS = np.array([[0.3, 0.9], [1.0, 0.7], [0.5, 0.5]], np.float32)
 

@@ -175,6 +175,7 @@ def few(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.numeric
 def test_odins_second_pass_is_through_the_bundles_own_network(few: Path, pictures: Path, tmp_path: Path) -> None:
     """Without a step its logits are those of the ONNX features; with the paper's they are others."""
     logits = {}

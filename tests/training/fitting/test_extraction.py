@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from training import __main__ as cli
 from training.data.pixels import read_rows
 from training.data.sets import DataSet, read_data_set
 from training.errors import DataError
@@ -18,6 +19,8 @@ from training.fitting import extraction as module
 from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
 from training.fitting.feature_cache import CHUNK, DONE_NAME, KEY_NAME, VIEWS_NAME
 from training.model.backbone import Backbone, backbone
+
+pytestmark = pytest.mark.numeric
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +129,14 @@ def test_two_processes_extract_what_one_extracts(
     finished_run: Path, demo_data: dict[str, Path], tmp_path: Path
 ) -> None:
     """torchrun shares the chunks out; the files are the same."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    options = ["--data", str(demo_data["train"]), "--weights", str(finished_run / "network.pt")]
-    options += ["--backbone", "R11-tiny", "--size", "32"]
-    for launcher, out in (([sys.executable], "one"), (torchrun, "two")):
-        command = [*launcher, "-m", "training", "features", *options, "--out", str(tmp_path / out)]
-        subprocess.run(command, check=True, capture_output=True, timeout=240)
+    command = ["features", "--data", str(demo_data["train"]), "--weights", str(finished_run / "network.pt")]
+    command += ["--backbone", "R11-tiny", "--size", "32", "--out"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two = [*torchrun, "-m", "training", *command, str(tmp_path / "two")]
+    subprocess.run(two, check=True, capture_output=True, timeout=240)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, str(tmp_path / "one")])
+    assert not ended.value.code
     one, two = (np.load(tmp_path / name / VIEWS_NAME) for name in ("one", "two"))
     np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
     keys = [json.loads((tmp_path / name / KEY_NAME).read_text()) for name in ("one", "two")]

@@ -13,6 +13,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.server_process import ROOT
+from tests.training.fitting import under_torchrun
 from training.errors import CheckpointError
 from training.fitting import checkpoint
 from training.fitting import loop as module
@@ -71,6 +73,7 @@ def run_fit(run: Path, interrupt_after: int | None = None, recipe: Recipe = RECI
         return fit(network(), pictures(recipe), recipe, run, lambda _: "")
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("cut", [1, 3], ids=["inside an epoch", "inside the next"])
 @pytest.mark.parametrize(
     "recipe", [RECIPE, replace(RECIPE, mixup_alpha=0.4, average_decay=0.0)], ids=["plain", "mixed"]
@@ -142,6 +145,7 @@ def gradient_step(recipe: Recipe) -> dict[str, torch.Tensor]:
     return start.state_dict()
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("micro_batch", [1, 7, 10, 20])
 @pytest.mark.parametrize("mixup_alpha", [0.0, 0.5])
 def test_accumulated_parts_make_the_step_of_the_whole_batch(micro_batch: int, mixup_alpha: float) -> None:
@@ -163,44 +167,50 @@ def test_the_authors_accumulation_never_steps() -> None:
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+JOBS = ["-m", under_torchrun.__name__]
 
 
-def train_command(data: Path, out: Path, *more: str) -> list[str]:
-    """A short training of the whole small network."""
-    options = ["--data", str(data), "--out", str(out), "--open-blocks", "all", "--backbone", "R11-tiny"]
-    return ["-m", "training", "train", *options, "--batch-size", "32", "--learning-rate", "0.02", *more]
+@pytest.fixture(scope="module")
+def fits_of_one_and_two(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of the same runs by this process and by two."""
+    out = tmp_path_factory.mktemp("processes")
+    command = [*TORCHRUN, *JOBS, "fit_all", str(demo_data["train"]), str(out / "two")]
+    subprocess.run(command, check=True, capture_output=True, timeout=240, cwd=ROOT)
+    under_torchrun.fit_all(demo_data["train"], out / "one")
+    return out / "one", out / "two"
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("more", [("--micro-batch", "5"), ("--flat-weight", "0")])
-def test_two_processes_fit_what_one_fits(demo_data: dict[str, Path], tmp_path: Path, more: tuple[str, ...]) -> None:
+@pytest.mark.numeric
+@pytest.mark.parametrize("name", under_torchrun.FITS)
+def test_two_processes_fit_what_one_fits(fits_of_one_and_two: tuple[Path, Path], name: str) -> None:
     """torchrun with two processes gives the weights of one to rounding."""
-    for launcher, out in (([sys.executable], "one"), (TORCHRUN, "two")):
-        command = [*launcher, *train_command(demo_data["train"], tmp_path / out, "--epochs", "1", *more)]
-        subprocess.run(command, check=True, capture_output=True, timeout=240)
-    one, two = (checkpoint.load(tmp_path / out / "network.pt")["network"] for out in ("one", "two"))
-    for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)
+    one, two = (checkpoint.load(folder / name / "network.pt")["network"] for folder in fits_of_one_and_two)
+    assert one.keys() == two.keys()
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.e2e
 def test_a_lost_worker_is_replaced_and_the_run_goes_on_from_its_checkpoint(
     demo_data: dict[str, Path], tmp_path: Path
 ) -> None:
-    """One of two processes is killed after a checkpoint; torchrun starts both again and the run finishes."""
+    """One of two processes is killed after a checkpoint; torchrun starts both again and the run finishes, once."""
     out = tmp_path / "run"
-    command = [*TORCHRUN, "--max-restarts", "1", *train_command(demo_data["train"], out, "--epochs", "40")]
+    command = [*TORCHRUN, "--max-restarts", "1", *JOBS, "train_and_be_killed", str(demo_data["train"]), str(out)]
     with (tmp_path / "log").open("w") as log:
         # Without it workers that are started again may find addresses of dead ones (pytorch/pytorch#135712).
         fresh_store = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-        going = subprocess.Popen(command, stderr=log, stdout=log, env=fresh_store)
+        going = subprocess.Popen(command, stderr=log, stdout=log, env=fresh_store, cwd=ROOT)
         try:
-            while not (out / CHECKPOINT_NAME).exists() and going.poll() is None:
+            while not (out / under_torchrun.KILL_ME).exists() and going.poll() is None:
                 time.sleep(0.02)
-            workers = subprocess.run(["pgrep", "-P", str(going.pid)], capture_output=True, text=True, check=True)
-            os.kill(int(workers.stdout.split()[0]), signal.SIGKILL)
-            assert going.wait(timeout=240) == 0
+            assert not (out / "network.pt").exists()
+            os.kill(int((out / under_torchrun.KILL_ME).read_text()), signal.SIGKILL)
+            assert going.wait(timeout=240) == 0, (tmp_path / "log").read_text()
         finally:
-            going.kill()
+            going.terminate()  # and with it its workers
+            going.wait(timeout=60)
     assert "resuming at step" in (tmp_path / "log").read_text()
     assert (out / "network.pt").exists()
+    assert (out / under_torchrun.EXPORTS).read_text() == f"{out} {out / 'bundle'}\n", "one process exports, once"

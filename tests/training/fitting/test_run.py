@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,11 +22,22 @@ def run(*command: object) -> int:
     return int(stopped.value.code or 0)
 
 
+@pytest.fixture(scope="module")
+def finished(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a finished run is in, as `run`."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run("train", "--data", demo_data["train"], "--out", "run", *COMMON) == 0
+    return folder
+
+
 @pytest.fixture
-def out(demo_data: dict[str, Path], tmp_path: Path) -> Path:
-    """A finished run."""
-    assert run("train", "--data", demo_data["train"], "--out", tmp_path / "run", *COMMON) == 0
-    return tmp_path / "run"
+def out(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run, and this process where it was run."""
+    shutil.copytree(finished / "run", tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    return Path("run")
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,15 @@ import torch
 from sklearn.covariance import EmpiricalCovariance
 from torch import Tensor, nn
 
+from tests.training.float64 import in_float64
 from training.errors import DataError
 from training.gradients import layered_mahalanobis as layered
 from training.gradients.layered_mahalanobis import Tap, attack, fit, fit_taps, layer_scores, tap_features
 from training.grouping.groups import Grouping
 from training.model.backbone import backbone
 from training.model.network import Network, normalise
+
+pytestmark = pytest.mark.numeric
 
 RANDOM = np.random.default_rng(0)
 COUNT = 160  # more than the widest tap has channels, so that covariances are regular
@@ -25,11 +28,11 @@ FEW = slice(0, 60)
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    """A small backbone (root and three blocks) and a flat head with random weights."""
+    """A small backbone (root and three blocks) and a flat head with random weights, in float64."""
     torch.manual_seed(3)
     network = Network(backbone("R11-tiny"), Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval()
     nn.init.normal_(network.flat.weight, std=0.5)
-    return network
+    return in_float64(network)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,8 @@ def test_matrix_products_give_the_numbers_of_the_official_diagonals(
 ) -> None:
     """B7: the same scores without a B x B product and without a loop over classes."""
     for tap, features in zip(taps, tap_features(network.backbone, images), strict=True):
-        wide = features.detach().double()
-        torch.testing.assert_close(tap.scores(wide), official_scores(tap, wide), rtol=1e-7, atol=1e-7)
+        x = features.detach()
+        torch.testing.assert_close(tap.scores(x), official_scores(tap, x), rtol=1e-7, atol=1e-7)
 
 
 def test_taps_are_the_root_and_the_raw_output_of_every_block(network: Network, images: Tensor) -> None:
@@ -78,7 +81,7 @@ def test_taps_are_the_root_and_the_raw_output_of_every_block(network: Network, i
 def test_gaussians_are_class_means_and_one_covariance(network: Network, taps: tuple[Tap, ...], images: Tensor) -> None:
     """Against scikit-learn's empirical covariance of the centred features."""
     for tap, features in zip(taps, tap_features(network.backbone, images), strict=True):
-        x = features.detach().double().numpy()
+        x = features.detach().numpy()
         means = np.stack([x[label == LABELS].mean(axis=0) for label in range(5)])
         covariance = EmpiricalCovariance(assume_centered=True).fit(x - means[LABELS]).covariance_
         precision = np.linalg.pinv(covariance, rcond=1e-10, hermitian=True)
@@ -91,17 +94,17 @@ def test_each_tap_is_scored_after_its_own_step(network: Network, taps: tuple[Tap
     expected = []
     for index, tap in enumerate(taps):
         x = images[:6].clone().requires_grad_()
-        features = tap_features(network.backbone, x)[index].double()
+        features = tap_features(network.backbone, x)[index]
         nearest = official_scores(tap, features.detach()).argmax(dim=1)
         centred = features - tap.means[nearest]
         (0.5 * torch.einsum("nf,fg,ng->n", centred, tap.precision, centred)).sum().backward()
         assert x.grad is not None
         moved = x.detach() - 0.002 * ((x.grad >= 0).float() * 2 - 1)
         with torch.no_grad():
-            after = tap_features(network.backbone, moved)[index].double()
+            after = tap_features(network.backbone, moved)[index]
         expected.append(official_scores(tap, after).amax(dim=1))
     got = layer_scores(network.backbone, taps, images[:6], 0.002)
-    np.testing.assert_allclose(got, torch.stack(expected, dim=1).numpy(), rtol=1e-3)
+    np.testing.assert_allclose(got, torch.stack(expected, dim=1).numpy(), rtol=1e-7)
 
 
 def test_without_a_step_the_scores_are_of_the_pictures_themselves(
@@ -109,9 +112,9 @@ def test_without_a_step_the_scores_are_of_the_pictures_themselves(
 ) -> None:
     """Epsilon 0."""
     with torch.no_grad():
-        features = [x.double() for x in tap_features(network.backbone, images)]
+        features = tap_features(network.backbone, images)
     expected = [tap.scores(x).amax(dim=1).numpy() for tap, x in zip(taps, features, strict=True)]
-    np.testing.assert_allclose(layer_scores(network.backbone, taps, images, 0.0), np.stack(expected, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(layer_scores(network.backbone, taps, images, 0.0), np.stack(expected, axis=1), rtol=1e-7)
 
 
 @pytest.mark.parametrize(("source", "low"), [("paper", -1.0), ("official", 0.0), ("corrected", -1.0)])

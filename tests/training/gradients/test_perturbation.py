@@ -5,21 +5,24 @@ import pytest
 import torch
 from torch import nn
 
+from tests.training.float64 import in_float64
 from training.gradients.perturbation import EPSILONS, choose_epsilon, epsilon, perturbed_logits, step
 from training.grouping.groups import Grouping
 from training.model.backbone import backbone
 from training.model.network import Network, normalise
+
+pytestmark = pytest.mark.numeric
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    """A small backbone and a flat head with random weights."""
+    """A small backbone and a flat head with random weights, in float64."""
     torch.manual_seed(3)
     network = Network(backbone("R11-tiny"), Grouping(("a", "b"), ((0, 1, 2), (3, 4)))).eval()
     nn.init.normal_(network.flat.weight, std=0.5)
-    return network
+    return in_float64(network)
 
 
 def plain_logits(network: Network, pixels: np.ndarray) -> np.ndarray:
@@ -30,7 +33,7 @@ def plain_logits(network: Network, pixels: np.ndarray) -> np.ndarray:
 
 def test_no_step_is_the_plain_logits(network: Network) -> None:
     """Epsilon 0, in more than one batch."""
-    assert perturbed_logits(network, PIXELS, epsilon=0.0) == pytest.approx(plain_logits(network, PIXELS), abs=1e-5)
+    assert perturbed_logits(network, PIXELS, epsilon=0.0) == pytest.approx(plain_logits(network, PIXELS), abs=1e-9)
 
 
 def test_no_step_pays_no_backward_pass(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +59,7 @@ def test_the_step_is_against_the_sign_of_the_tempered_gradient(network: Network)
         sign = (x.grad >= 0).float() * 2 - 1
         with torch.no_grad():
             expected.append(network.flat(network.backbone(x - 0.01 * sign))[0].numpy())
-    assert perturbed_logits(network, PIXELS[:3], epsilon=0.01) == pytest.approx(np.stack(expected), abs=1e-4)
+    assert perturbed_logits(network, PIXELS[:3], epsilon=0.01) == pytest.approx(np.stack(expected), abs=1e-9)
 
 
 def test_the_sign_of_zero_is_one() -> None:

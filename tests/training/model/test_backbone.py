@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from training.errors import UnknownBackbone
 from training.model.backbone import KNOWN_BACKBONES, Root, StdConv2d, backbone, pointwise
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize(
     ("name", "millions"),

@@ -11,6 +11,8 @@ from training.grouping.groups import Grouping
 from training.model.group_softmax import GroupHead, minimum_others_score
 from training.model.network import Heads
 
+pytestmark = pytest.mark.numeric
+
 IMAGENET_SIZES = [398, 521, 9, 7, 52, 8, 3, 2]
 
 

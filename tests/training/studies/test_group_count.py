@@ -8,6 +8,8 @@ from training.errors import GroupingError
 from training.studies import group_count as module
 from training.studies.group_count import Row, choose, class_means, recommend
 
+pytestmark = pytest.mark.numeric
+
 CLASSES, PICTURES, FEATURES = 20, 20, 24
 
 

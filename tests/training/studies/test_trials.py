@@ -11,6 +11,8 @@ from training.fitting.recipes import one_cycle
 from training.grouping.groups import Grouping
 from training.studies.trials import Material, Trial, read_trials, run_trial
 
+pytestmark = pytest.mark.numeric
+
 CLASSES, PER_CLASS, SIZE = 6, 30, 12
 
 

@@ -122,6 +122,7 @@ def as_google(model: torch.nn.Module) -> dict[str, np.ndarray]:
     return stored
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize(
     "config",
     [
