@@ -36,7 +36,7 @@ from training.machine import usable_cores
 from training.model.backbone import backbone
 from training.model.network import Network
 
-CASES = {64: (64, 12_000, 64), 500: (480, 1_200, 16)}  # pixels: (side fitted at, pictures, batch)
+CASES = {64: (64, 24_000, 128), 500: (480, 1_200, 16)}  # pixels: (side fitted at, pictures, batch)
 MEMORY_COUNTS = (20_000, 200_000)
 VARIANTS = 64  # different pictures; the rest repeat them
 PER_SHARD = 10_000

@@ -56,7 +56,9 @@ def _draw_flip(count: int, side: int, generator: Generator) -> Draws:
 
 def _flip(images: Tensor, draws: Draws) -> Tensor:
     """Half of the pictures mirrored."""
-    return torch.where(draws["flip"][:, None, None, None], images.flip(2), images)
+    images, mirrored = images.clone(), draws["flip"]
+    images[mirrored] = images[mirrored].flip(2)
+    return images
 
 
 def _draw_standard(count: int, side: int, generator: Generator) -> Draws:

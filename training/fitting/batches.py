@@ -97,10 +97,18 @@ class Batches:
 
     def at(self, step: int) -> Batch:
         """This process's share of the batch of one step."""
+        return self._labelled(step, self.read(step))
+
+    def read(self, step: int) -> Tensor:
+        """The inputs alone, which are what takes time."""
+        rows = self._rows(step)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        return self.inputs.read(rows, self.share(len(rows)), generator)
+
+    def _labelled(self, step: int, inputs: Tensor) -> Batch:
         rows = self._rows(step)
         share = self.share(len(rows))
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        inputs, labels = self.inputs.read(rows, share, generator), self.labels[rows[share.numpy()]]
+        labels = self.labels[rows[share.numpy()]]
         if not self.mixup_alpha:
             return Batch(inputs, labels, torch.arange(len(share)), 1.0, len(rows))
         # One weight for the whole batch, and partners from the same batch ("mixup", Zhang et al., 2018).
@@ -117,13 +125,24 @@ class Batches:
     def stream(self, first: int) -> Iterator[tuple[int, Batch]]:
         """Steps and their batches from `first` on."""
         steps = range(first, self.steps)
-        return zip(steps, loader.read(self, steps, workers=self.workers), strict=True)
+        for step, inputs in zip(steps, loader.read(_InputsAlone(self), steps, workers=self.workers), strict=True):
+            yield step, self._labelled(step, inputs)
 
     def _rows(self, step: int) -> Rows:
         epoch, position = divmod(step, self.per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.labels)))
         return self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
+
+
+@dataclass(frozen=True)
+class _InputsAlone:
+    """What worker processes send: each tensor costs a connection of its own, and the rest is quickly made again."""
+
+    batches: Batches
+
+    def at(self, step: int) -> Tensor:
+        return self.batches.read(step)
 
 
 def picture_batches(data: DataSet, load_side: int, side: int, recipe: Recipe, *, workers: int | None = None) -> Batches:
