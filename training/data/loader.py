@@ -58,7 +58,7 @@ def read(source: Source[T], indices: Sequence[int], *, workers: int | None = Non
                 raise item
             yield item
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):  # an error in a worker, not the end of one
             raise
         raise DataError(
             "A process that reads pictures ended too early, most often for want of memory; give fewer --workers, "

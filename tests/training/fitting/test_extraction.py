@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +101,31 @@ def test_a_cache_of_something_else_is_refused(extractor: Backbone, data: DataSet
         {"side": 24},
         {"views": Views(2)},
         {"half": True},
+        {"bf16": True},
         {"data": data.select(np.arange(5))},
         {"backbone": backbone("R11-tiny")},
     ):
         arguments = {"folder": tmp_path, "backbone": extractor, "data": data, "side": 16} | change
         with pytest.raises(DataError, match=str(tmp_path)):
             cached_features(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("views", [Views(3, 24), Views(3, None, "flip"), Views(3, None, "none", 1)])
+def test_a_cache_of_other_augmented_views_is_refused(
+    extractor: Backbone, data: DataSet, tmp_path: Path, views: Views
+) -> None:
+    """From the third view on the crop, the augmentation and the seed count; before, they change nothing."""
+    cached_features(tmp_path / "three", extractor, data, 16, Views(3))
+    with pytest.raises(DataError, match="three"):
+        cached_features(tmp_path / "three", extractor, data, 16, views)
+    two = np.array(cached_features(tmp_path / "two", extractor, data, 16, Views(2)))
+    assert (cached_features(tmp_path / "two", extractor, data, 16, replace(views, count=2)) == two).all()
+
+
+def test_each_augmented_view_draws_its_own(extractor: Backbone, data: DataSet, tmp_path: Path) -> None:
+    """Or more views would be the same ones again."""
+    views = cached_features(tmp_path, extractor, data, 16, Views(4, None, "standard"))
+    assert (views[2] != views[3]).any(axis=1).mean() > 0.9
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_cache(

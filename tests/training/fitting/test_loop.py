@@ -157,6 +157,26 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch(micro_batch: int, mi
         torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.numeric
+def test_a_mixed_step_is_that_of_the_mixed_loss() -> None:
+    """The gradient is lam of the pictures' own labels' and the rest of their partners', on the mixed pictures."""
+    recipe = replace(RECIPE, batch_size=20, mixup_alpha=0.5)
+    batch = pictures(recipe).at(0)
+    assert 0.05 < batch.lam < 0.95
+    start = network()
+    for head in (start.flat, start.group.linear):
+        head.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    mixed = batch.lam * batch.inputs.float() + (1 - batch.lam) * batch.inputs[batch.partner].float()
+    features = start(mixed)
+    weights = {"flat_weight": 1.0, "group_weight": 1.0}
+    own = start.loss(features, batch.labels, **weights)
+    partners = start.loss(features, batch.labels[batch.partner], **weights)
+    (batch.lam * own + (1 - batch.lam) * partners).backward()
+    torch.optim.SGD(start.parameters(), 0.1).step()
+    for name, value in gradient_step(recipe).items():
+        torch.testing.assert_close(value, start.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
 def test_the_authors_accumulation_never_steps() -> None:
     """Defect B1 is repeated on request: with a split batch the weights stay, unsplit they move."""
     recipe = replace(RECIPE, batch_size=20, steps_after_split=False)

@@ -6,11 +6,19 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from training import __main__ as cli
+from training.fitting.recipes import paper
+from training.fitting.run import RunConfig, close_run, load_run, open_run
+from training.grouping.groups import Grouping
+from training.model.backbone import backbone
+from training.model.network import Network
+from training.reproduction import Settings, settings
 
 COMMON = ["--open-blocks", "all", "--backbone", "R11-tiny", "--epochs", "1", "--size", "16"]
 
@@ -57,6 +65,54 @@ def test_a_run_is_not_resumed_as_another(
     assert run("train", "--data", demo_data["train"], "--out", out, *COMMON, *more) == 1
     assert f"another {named}" in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
+
+
+def test_a_run_from_other_weights_is_another(
+    out: Path, demo_data: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its checkpoint would overwrite the weights that were asked for."""
+    weights = ("--weights", out / "network.pt")
+    assert run("train", "--data", demo_data["train"], "--out", out, *COMMON, *weights) == 1
+    assert "another weights" in capsys.readouterr().err
+
+
+def test_a_finished_run_reads_back_as_it_was_written(demo_data: dict[str, Path], tmp_path: Path) -> None:
+    """Every setting, the groups, the weights, and which pictures were held out, with substitutes and a seed too."""
+    data = tmp_path / "data"
+    shutil.copytree(demo_data["train"], data)
+    next(data.rglob("*.png")).write_bytes(b"broken")
+    config = RunConfig(
+        data=data,
+        out=tmp_path / "run",
+        backbone="R11-tiny",
+        weights=tmp_path / "start.pt",
+        open_blocks=2,
+        online=True,
+        grouping="folders",
+        size=16,
+        load_size=18,
+        features=tmp_path / "features",
+        views=3,
+        calibration=0.2,
+        validation=0.1,
+        recipe=paper(100, Settings(), micro_batch=4, seed=5),
+        settings=settings("official", ["kl_templates=paper"]),
+        half_features=True,
+    )
+    parts = config.split()
+    grouping = Grouping(("all",), (tuple(range(len(parts.whole.classes))),))
+    network = Network(backbone("R11-tiny"), grouping)
+    open_run(config, grouping, parts)
+    close_run(config.out, network)
+    read = load_run(config.out)
+    assert (read.config, read.classes, read.grouping) == (config, parts.whole.classes, grouping)
+    assert all(torch.equal(value, read.network.state_dict()[name]) for name, value in network.state_dict().items())
+    again = read.split()
+    for name in ("calibration", "validation", "fitted"):
+        assert list(getattr(again, name).paths) == list(getattr(parts, name).paths)
+    other_seed = replace(config, recipe=replace(config.recipe, seed=6)).split()
+    assert list(other_seed.fitted.paths) != list(parts.fitted.paths)
+    assert not any((data / path).read_bytes() == b"broken" for path in parts.whole.paths)
 
 
 def test_the_same_command_again_ends_at_once_with_the_same_weights(out: Path, demo_data: dict[str, Path]) -> None:
