@@ -57,8 +57,8 @@ def read(source: Source[T], indices: Sequence[int], *, workers: int | None = Non
             if isinstance(item, TrainingError):
                 raise item
             yield item
-    except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):  # an error in a worker, not the end of one
+    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+        if not _is_of_a_dead_worker(error):
             raise
         raise DataError(
             "A process that reads pictures ended too early, most often for want of memory; give fewer --workers, "
@@ -77,6 +77,13 @@ class _Items(Dataset[T], Generic[T]):
             return self._source.at(index)
         except TrainingError as error:
             return error
+
+
+def _is_of_a_dead_worker(error: Exception) -> bool:
+    """Say whether a worker ended, and not whether it met an error; one that ends while it hands over leaves a gap."""
+    if isinstance(error, RuntimeError):
+        return "DataLoader worker (pid" in str(error)
+    return "in DataLoader worker process" not in str(error)
 
 
 def _as_it_is(item: T) -> T:

@@ -54,6 +54,14 @@ async def test_bytes_over_the_limit_are_refused_as_they_come(declared: int | Non
     assert asked == [6, 6]
 
 
+async def test_the_limit_is_of_all_chunks_together() -> None:
+    """Each of them small, and no two over it."""
+    asked: list[int] = []
+    with Body(limiter()) as body, pytest.raises(BodyTooLarge):
+        await body.read(sends(b"0123", b"4567", b"8901", b"x", asked=asked), None)
+    assert asked == [4, 4, 4]
+
+
 async def test_a_slow_body_times_out() -> None:
     """A body that never ends is given up after the time for all of it."""
     with Body(limiter(timeout_seconds=0.05)) as body, pytest.raises(BodyTimeout, match=r"0\.05 s"):

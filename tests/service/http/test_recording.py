@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import NotReady
 from service.http.exchange import Exchange
-from service.http.recording import record_exchange, record_problem
+from service.http.recording import record_exchange, record_problem, record_stage
 from service.watch.metrics import Metrics
 from tests.service.running_app import RunningApp
 from tests.tiny_bundle import png
@@ -26,6 +26,15 @@ async def test_verdicts_move_the_series(running: RunningApp) -> None:
     for stage, count in (("read", 2), ("decode", 3), ("queue", 3), ("inference", 3)):
         assert running.sample("mos_stage_duration_seconds_count", stage=stage) == count
     assert running.sample("mos_request_duration_seconds_count", route="/predict") == 1
+
+
+def test_of_many_images_the_slowest_is_told() -> None:
+    """An exchange took as long in a stage as the image that took longest."""
+    exchange = Exchange("id", "/predict/batch", 0.0)
+    metrics = Metrics(CollectorRegistry())
+    for seconds in (0.1, 0.3, 0.2):
+        record_stage("decode", seconds, exchange, metrics)
+    assert exchange.stage_seconds == {"decode": 0.3}
 
 
 async def test_a_verdict_has_its_line(running: RunningApp, caplog: pytest.LogCaptureFixture) -> None:

@@ -62,6 +62,20 @@ async def test_a_cancelled_caller_costs_no_thread_time(pool: ThreadPool[int, int
     assert gate.seen == [0, 3]
 
 
+async def test_leaving_while_the_item_is_worked_on_is_no_fault(pool: ThreadPool[int, int], gate: Gate) -> None:
+    """Its result has nobody to go to, the next caller gets its own, and the loop has nothing to complain about."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    gate.open.clear()
+    leaver = asyncio.create_task(pool.run(1))
+    await asyncio.sleep(0.05)
+    leaver.cancel()
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert await pool.run(2) == 4
+    assert faults == []
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_every_caller_gets_its_own_result_under_random_load(seed: int) -> None:
     """Many threads, random pauses, random cancellations: nothing is lost and nothing is mixed up."""

@@ -33,6 +33,12 @@ def test_a_split_takes_its_share_of_every_class_and_loses_nothing(folder: Path) 
     assert other != again
 
 
+def test_a_share_is_rounded_to_the_nearest_picture(folder: Path) -> None:
+    """3.8 of ten pictures are four."""
+    parts = hold_out(read_data_set(folder), (0.38, 0.12), seed=0)
+    assert [np.bincount(part.labels).tolist() for part in parts] == [[4, 4], [1, 1], [5, 5]]
+
+
 def test_a_split_that_leaves_a_class_empty_is_refused(folder: Path) -> None:
     """Nothing of a class left to fit is an error that names the class."""
     with pytest.raises(DataError, match="'cat'"):

@@ -247,9 +247,11 @@ def test_detectors_score_in_pieces_what_they_score_at_once(
 ) -> None:
     """A picture's score does not depend on which others are read with it."""
     monkeypatch.setattr(collection, "ROWS", 7)
-    pieces = judge(fitted, pictures, tmp_path, list(DETECTORS))
-    for detector in pieces.results:
-        np.testing.assert_allclose(pieces.scores["id"][detector], whole.scores["id"][detector], rtol=1e-4, atol=1e-5)
+    pieces = judge(fitted, pictures, tmp_path, list(DETECTORS), audits={"grey": pictures / "audit.csv"})
+    for name in ("id", "grey", "grey.cleaned"):
+        for array in (*pieces.results, "features", "class_index"):
+            expected = whole.scores[name][array]
+            np.testing.assert_allclose(pieces.scores[name][array], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_scores_that_are_not_finite_name_the_detector_and_the_set(bare: Bundle, pictures: Path, tmp_path: Path) -> None:

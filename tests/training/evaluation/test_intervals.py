@@ -79,6 +79,19 @@ def test_what_resampling_cannot_move_gets_clopper_and_pearsons_interval(
     assert average["auroc_interval"] == pytest.approx(expected)
 
 
+def test_an_average_is_no_surer_than_its_smallest_set() -> None:
+    """Five pictures cannot rule out what five hundred do."""
+    id_scores = np.arange(500.0) + 1000
+    _, average = compare(id_scores, {"few": np.arange(5.0), "many": np.arange(500.0)}, ["few", "many"], "paper", 0)
+    assert average["auroc_interval"] == pytest.approx((0.025 ** (1 / 5), 1.0))
+
+
+def test_the_true_threshold_lies_on_either_side_of_a_score() -> None:
+    """One ID picture, no OOD picture above it: half of the draws put the threshold below everything."""
+    drawn = draws(np.zeros(1), {"x": -1 - np.arange(50.0)}, 0)["x"]["fpr95"]
+    assert 0.4 < (drawn > 0.5).mean() < 0.6
+
+
 def test_one_picture_says_next_to_nothing() -> None:
     """n = 1 on a side: nearly the whole range."""
     sets, _ = compare(np.array([1.0]), {"x": np.arange(50.0)}, ["x"], "paper", 0)

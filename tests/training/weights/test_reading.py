@@ -195,6 +195,16 @@ def test_the_authors_flat_head_names_the_right_class(
     assert predicted.tolist() == [tench, kit_fox]
 
 
+def test_biases_of_the_authors_heads_go_with_their_rows(tmp_path: Path) -> None:
+    """A bias in another order would shift every class a little, and nobody would see why."""
+    for rows, name in ((ilsvrc_order.flat_rows(), "flat_head"), (ilsvrc_order.group_rows(), "group_head")):
+        bias = torch.arange(float(len(rows)))
+        write_official(tmp_path / "bit.pth.tar", (torch.eye(len(rows)), bias))
+        head = getattr(read_weights(tmp_path / "bit.pth.tar"), name)
+        assert torch.equal(head[1], bias[rows])
+        assert torch.equal(head[0].argmax(dim=1).float(), head[1])
+
+
 @pytest.mark.parametrize("label_order", ["corrected", "official"])
 def test_the_authors_group_head_names_the_right_class_in_the_right_group(tmp_path: Path, label_order: str) -> None:
     """Their rows, read into a group head of their grouping: classes by id, *others* scores of the same groups."""
