@@ -40,6 +40,7 @@ CASES = {64: (64, 24_000, 128), 500: (480, 1_200, 16)}  # pixels: (side fitted a
 MEMORY_COUNTS = (20_000, 200_000)
 VARIANTS = 64  # different pictures; the rest repeat them
 PER_SHARD = 10_000
+STEPS = 40  # batches with a network
 WARM_UP = 8  # batches before the clock starts: workers are started, and their queues are filled
 
 
@@ -71,23 +72,29 @@ def stream(data: DataSet, side: int, batch_size: int, workers: int) -> Iterator[
     return (batch for _, batch in picture_batches(data, side, side, recipe, workers=workers).stream(0))
 
 
-def rate(batches: Iterator[Batch], use: Callable[[Batch], object] = lambda batch: None) -> float:
-    """Pictures a second once the workers are up."""
+def rate(batches: Iterator[Batch], use: Callable[[Batch], object] = lambda batch: None, most: int = 10_000) -> float:
+    """Pictures a second once the workers are up, over `most` batches."""
     for batch in islice(batches, WARM_UP):
         use(batch)
     started, count = time.perf_counter(), 0
-    for batch in batches:
+    for batch in islice(batches, most):
         use(batch)
         count += batch.size
     return count / (time.perf_counter() - started)
 
 
 def fitting_step(batch_size: int) -> Callable[[Batch], object]:
-    """A step of a small network, of one thread."""
+    """A step of a small network, of one thread, on 60 to 64 pixels a side: large pictures are thinned out for it."""
     recipe = one_cycle(epochs=1, batch_size=batch_size)
     network = Network(backbone("R11-tiny"), Grouping(("a", "b"), (tuple(range(5)), tuple(range(5, 10)))))
     objective, optimizer = Objective(network, recipe, on_features=False), torch.optim.SGD(network.parameters(), 0.01)
-    return lambda batch: take_step(objective, batch, recipe, optimizer)
+
+    def step(batch: Batch) -> None:
+        every = max(1, batch.inputs.shape[1] // 60)
+        thinned = batch._replace(inputs=batch.inputs[:, ::every, ::every])
+        take_step(objective, thinned, recipe, optimizer)
+
+    return step
 
 
 def read_share(folder: Path, side: int, batch_size: int, rank: int, world_size: int, workers: int) -> None:
@@ -137,19 +144,20 @@ def _rates(
     bare(data, side, pool)
     step = fitting_step(batch_size)
     some = next(stream(data, side, batch_size, 0))
+    # A core for the network and the others for reading, as on a machine whose network runs on a GPU.
+    readers = max(1, cores - 1)
     rows = []
     for _ in range(rounds):
         decoding, loading = bare(data, side, pool), rate(stream(data, side, batch_size, cores))
-        alone = rate(iter([some] * (WARM_UP + 20)), step)
-        # A core for the network and the others for reading, as on a machine whose network runs on a GPU.
-        together = rate(stream(data, side, batch_size, max(1, cores - 1)), step)
-        rows.append((decoding, loading, alone, together))
-    decoding, loading, alone, together = (statistics.median(column) for column in zip(*rows, strict=True))
+        reading = rate(stream(data, side, batch_size, readers), most=STEPS)
+        network = rate(iter([some] * (WARM_UP + STEPS)), step)
+        together = rate(stream(data, side, batch_size, readers), step, most=STEPS)
+        rows.append((decoding, loading, reading, network, together, min(reading, network)))
+    decoding, loading, reading, network, together, _ = (statistics.median(column) for column in zip(*rows, strict=True))
     print(f"{pixels} px: bare decoding on {cores} cores {decoding:.0f}")
-    print(f"{pixels} px: loader {loading:.0f}, {_ratio(rows, 1, 0)} of bare decoding")
-    print(
-        f"{pixels} px: loader while a network runs {together:.0f}; the network alone {alone:.0f}: {_ratio(rows, 3, 2)}"
-    )
+    print(f"{pixels} px: loader of {cores} workers {loading:.0f}, {_ratio(rows, 1, 0)} of bare decoding")
+    print(f"{pixels} px: loader of {readers} alone {reading:.0f}, a network of one thread alone {network:.0f}")
+    print(f"{pixels} px: both at once {together:.0f}, {_ratio(rows, 4, 5)} of the slower of the two")
 
 
 def _shares(folder: Path, pixels: int, side: int, batch_size: int, rounds: int) -> None:

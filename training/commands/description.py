@@ -65,9 +65,11 @@ def _of_data(folder: Path, extractor: Path, seed: int) -> Description:
     # Features need torch and the pictures; a taxonomy or a bundle is shown without.
     from training.studies.group_count import recommend_for
 
-    found, grouping = recommend_for(read_bundle(extractor), data, seed=seed)
-    remarks = [f"{row.group_count} groups: proxy AUROC {row.auroc:.3f}, +-{row.spread:.3f}" for row in found.rows]
-    remarks.append(f"recommended: --grouping clusters:{found.group_count} (classes held out stood for OOD)")
+    recommendation, grouping = recommend_for(read_bundle(extractor), data, seed=seed)
+    remarks = [
+        f"{row.group_count} groups: proxy AUROC {row.auroc:.3f}, +-{row.spread:.3f}" for row in recommendation.rows
+    ]
+    remarks.append(f"recommended: --grouping clusters:{recommendation.group_count} (classes held out stood for OOD)")
     return _described(grouping, data.classes, {}, remarks)
 
 

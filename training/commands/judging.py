@@ -92,16 +92,16 @@ def ablate(
     from training.studies.ablate import ablate as run_study
     from training.weights.reading import SHIPPED_BUNDLE, find_weights
 
-    found = tuple(find_weights(source) for source in weights or [str(SHIPPED_BUNDLE)])
+    sources = tuple(find_weights(source) for source in weights or [str(SHIPPED_BUNDLE)])
     run_study(
         Sweep(
             study,
             data,
             id_data,
             named("ood", ood),
-            found,
+            sources,
             grouping,
-            options.sizes(size, found[0], data, cropped=False)[0],
+            options.sizes(size, sources[0], data, cropped=False)[0],
             out,
             features,
             options.numbers(values),
@@ -131,10 +131,10 @@ def groups(
     from training.grouping.taxonomy import as_table
     from training.weights.reading import SHIPPED_BUNDLE
 
-    shown = describe(taxonomy, level, bundle, data, extractor=SHIPPED_BUNDLE, seed=seed)
+    description = describe(taxonomy, level, bundle, data, extractor=SHIPPED_BUNDLE, seed=seed)
     if as_json:
-        print(json_of(shown.tree))
+        print(json_of(description.tree))
     else:
-        Console().print(as_table(shown.tree, shown.names))
-    for remark in shown.remarks:
+        Console().print(as_table(description.tree, description.names))
+    for remark in description.remarks:
         announce(remark)

@@ -75,8 +75,8 @@ def lay_over(rows: Iterable[tuple[str, Decision]], paths: Sequence[str]) -> Audi
     """
     by_name: dict[str, list[int]] = defaultdict(list)
     parts = [PurePosixPath(path).parts for path in paths]
-    for index, found in enumerate(parts):
-        by_name[found[-1]].append(index)
+    for index, named in enumerate(parts):
+        by_name[named[-1]].append(index)
     decisions: dict[int, Decision] = {}
     strangers = 0
     for path, decision in rows:

@@ -101,12 +101,12 @@ def _ranks(id_scores: Scores, ood_scores: Scores) -> tuple[Counts, Counts, int]:
 
 def _areas(positives: Counts, negatives: Counts) -> tuple[float, float, float]:
     """AUROC, AUPR-in and AUPR-out of the numbers of ID and OOD pictures at each distinct score, the highest first."""
-    kept, taken = positives.cumsum(), negatives.cumsum()  # ID and OOD at or above each score
-    missed, found = kept[-1] - kept + positives, taken[-1] - taken + negatives  # at or below it
-    auroc = (negatives * (2 * kept - positives)).sum() / (2 * kept[-1] * taken[-1])
+    id_above, ood_above = positives.cumsum(), negatives.cumsum()  # ID and OOD at or above each score
+    id_below, ood_below = id_above[-1] - id_above + positives, ood_above[-1] - ood_above + negatives  # at or below it
+    auroc = (negatives * (2 * id_above - positives)).sum() / (2 * id_above[-1] * ood_above[-1])
     # A level that this draw left out has no picture, and may have none above it: 0 / 1 then.
-    aupr_in = (positives * (kept / np.maximum(kept + taken, 1))).sum() / kept[-1]
-    aupr_out = (negatives * (found / np.maximum(found + missed, 1))).sum() / taken[-1]
+    aupr_in = (positives * (id_above / np.maximum(id_above + ood_above, 1))).sum() / id_above[-1]
+    aupr_out = (negatives * (ood_below / np.maximum(ood_below + id_below, 1))).sum() / ood_above[-1]
     return float(auroc), float(aupr_in), float(aupr_out)
 
 
@@ -116,8 +116,8 @@ def _fpr95(id_scores: Scores, ood_sets: list[Scores], seed: np.random.SeedSequen
     below = id_generator.binomial(len(id_scores), 1 - TPR, REPLICATES)
     edges = np.concatenate([[-np.inf], np.sort(id_scores), [np.inf]])
     thresholds = edges[below + id_generator.integers(0, 2, REPLICATES)]
-    found = []
+    drawn = []
     for ood_scores, generator in zip(ood_sets, generators, strict=True):
         accepted = len(ood_scores) - np.searchsorted(np.sort(ood_scores), thresholds, side="left")
-        found.append(generator.beta(accepted + 0.5, len(ood_scores) - accepted + 0.5))
-    return found
+        drawn.append(generator.beta(accepted + 0.5, len(ood_scores) - accepted + 0.5))
+    return drawn

@@ -110,15 +110,15 @@ def warnings(grouping: Grouping) -> list[str]:
     sizes = {name: len(members) for name, members in zip(grouping.names, grouping.members, strict=True)}
     small = [name for name, size in sizes.items() if size < SMALL_GROUP]
     rare = [name for name, size in sizes.items() if 1 - size / grouping.class_count > OTHERS_SHARE]
-    found = []
+    sentences = []
     if small:
-        found.append(f"Fewer than {SMALL_GROUP} classes in {_listed(small)}; merge them with others.")
+        sentences.append(f"Fewer than {SMALL_GROUP} classes in {_listed(small)}; merge them with others.")
     if rare:
-        found.append(
+        sentences.append(
             f"*Others* is the answer for more than {OTHERS_SHARE:.0%} of balanced pictures in {_listed(rare)}; "
             "such a group learns little but that."
         )
-    return found
+    return sentences
 
 
 def _listed(groups: Sequence[str]) -> str:

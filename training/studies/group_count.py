@@ -90,8 +90,8 @@ def recommend(
     areas = [_area(split, count, seed) for count, split in track(pairs, len(pairs), "comparing numbers of groups")]
     by_count = np.array(areas).reshape(len(possible), SPLITS)
     rows = tuple(
-        Row(count, float(found.mean()), float(found.std(ddof=1)))
-        for count, found in zip(possible, by_count, strict=True)
+        Row(count, float(column.mean()), float(column.std(ddof=1)))
+        for count, column in zip(possible, by_count, strict=True)
     )
     return Recommendation(rows, choose(rows))
 

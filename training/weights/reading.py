@@ -94,17 +94,17 @@ def read_backbone(source: Path, backbone: Backbone) -> None:
 
     Raises CheckpointError that names the first parameter that is missing, of another shape or has no place.
     """
-    found, wanted = read_weights(source).backbone, backbone.state_dict()
+    tensors, wanted = read_weights(source).backbone, backbone.state_dict()
     for name, parameter in wanted.items():
-        if name not in found:
-            raise CheckpointError(f"{source} has no weights for {name}; {_remedy(found, backbone)}.")
-        if found[name].shape != parameter.shape:
-            theirs, ours = tuple(found[name].shape), tuple(parameter.shape)
-            raise CheckpointError(f"{name} is {theirs} in {source} and {ours} here; {_remedy(found, backbone)}.")
-    for name in sorted(found.keys() - wanted.keys()):
+        if name not in tensors:
+            raise CheckpointError(f"{source} has no weights for {name}; {_remedy(tensors, backbone)}.")
+        if tensors[name].shape != parameter.shape:
+            theirs, ours = tuple(tensors[name].shape), tuple(parameter.shape)
+            raise CheckpointError(f"{name} is {theirs} in {source} and {ours} here; {_remedy(tensors, backbone)}.")
+    for name in sorted(tensors.keys() - wanted.keys()):
         # A deeper backbone of the same width would fit, with its last units left out.
-        raise CheckpointError(f"{source} has weights for {name}, which is not here; {_remedy(found, backbone)}.")
-    backbone.load_state_dict(found)
+        raise CheckpointError(f"{source} has weights for {name}, which is not here; {_remedy(tensors, backbone)}.")
+    backbone.load_state_dict(tensors)
 
 
 def backbone_name(source: Path) -> str:
@@ -118,21 +118,21 @@ def backbone_name(source: Path) -> str:
     return name
 
 
-def _name(found: Mapping[str, Tensor]) -> str | None:
+def _name(tensors: Mapping[str, Tensor]) -> str | None:
     """Number of units in each block, width and kind of root tell the known backbones apart."""
-    blocks = [match[1] for match in map(UNIT.match, found) if match]
+    blocks = [match[1] for match in map(UNIT.match, tensors) if match]
     units = tuple(blocks.count(block) for block in sorted(set(blocks)))
-    first = found.get("block1.unit01.conv3.weight")
+    first = tensors.get("block1.unit01.conv3.weight")
     width = 0 if first is None else len(first)
-    large = found["root.conv.weight"].shape[-1] == 7
+    large = tensors["root.conv.weight"].shape[-1] == 7
     for name, config in KNOWN_BACKBONES.items():
         if (units, width, large) == (config.units, config.width, config.root_stride is None):
             return name
     return None
 
 
-def _remedy(found: Mapping[str, Tensor], backbone: Backbone) -> str:
-    name = _name(found)
+def _remedy(tensors: Mapping[str, Tensor], backbone: Backbone) -> str:
+    name = _name(tensors)
     if name is None:
         return "name the backbone that it was trained with"
     if KNOWN_BACKBONES[name] == backbone.config:
