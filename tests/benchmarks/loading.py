@@ -13,11 +13,13 @@ import io
 import multiprocessing
 import os
 import statistics
+import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -68,8 +70,7 @@ def bare(data: DataSet, side: int, pool: multiprocessing.pool.Pool) -> float:
 
 def stream(data: DataSet, side: int, batch_size: int, workers: int) -> Iterator[Batch]:
     """The batches of one epoch as a fit reads them."""
-    recipe = replace(one_cycle(epochs=1, batch_size=batch_size), augmentation="flip")
-    return (batch for _, batch in picture_batches(data, side, side, recipe, workers=workers).stream(0))
+    return (batch for _, batch in _batches(data, side, batch_size, workers).stream(0))
 
 
 def rate(batches: Iterator[Batch], use: Callable[[Batch], object] = lambda batch: None, most: int = 10_000) -> float:
@@ -178,17 +179,13 @@ def _share(*arguments: object) -> str:
 
 def _children(calls: list[str]) -> tuple[float, float, float]:
     """Pictures of all, wall seconds of the slowest, and CPU seconds of all."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(len(calls)) as threads:
-        found = [tuple(map(float, line)) for line in threads.map(_child, calls)]
-    return sum(row[0] for row in found), max(row[1] for row in found), sum(row[2] for row in found)
+        rows = [tuple(map(float, line)) for line in threads.map(_child, calls)]
+    return sum(row[0] for row in rows), max(row[1] for row in rows), sum(row[2] for row in rows)
 
 
 def _child(call: str) -> list[str]:
     """The words that a call prints in a process of its own."""
-    import subprocess
-
     code = f"from pathlib import Path\nfrom tests.benchmarks.loading import *\nif __name__ == '__main__': {call}"
     with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
         script.write(code)

@@ -12,7 +12,7 @@ import re
 import tarfile
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -84,7 +84,7 @@ def _all_members(shards: Sequence[Path], suffixes: Collection[str]) -> Iterator[
 
 def _members(shard: Path, suffixes: Collection[str]) -> Iterator[tuple[str, str | None]]:
     """The path of each picture of a shard and its class, where there is one; the two files stand in any order."""
-    pictures: dict[str, str] = {}
+    pictures: list[tuple[str, str]] = []  # key and path
     classes: dict[str, str] = {}
     try:
         _check_end(shard)
@@ -93,14 +93,14 @@ def _members(shard: Path, suffixes: Collection[str]) -> Iterator[tuple[str, str 
                 folder, _, name = member.name.rpartition("/")
                 stem, dot, suffix = name.partition(".")  # a key ends at the first dot of the file's own name
                 key = f"{folder}/{stem}" if folder else stem
-                if member.isfile() and dot + suffix.lower() in suffixes:
-                    pictures[key] = f"{shard.name}@{member.offset_data}+{member.size}/{member.name}"
+                if member.isfile() and PurePosixPath(name).suffix.lower() in suffixes:
+                    pictures.append((key, f"{shard.name}@{member.offset_data}+{member.size}/{member.name}"))
                 elif member.isfile() and dot + suffix == CLASS_SUFFIX:
                     content = archive.extractfile(member)
                     classes[key] = content.read().decode().strip() if content else ""
     except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
         raise DataError(f"The shard {shard} is damaged or no plain tar file; write it again.") from error
-    yield from ((path, classes.get(key)) for key, path in pictures.items())
+    yield from ((path, classes.get(key)) for key, path in pictures)
 
 
 def _check_end(shard: Path) -> None:

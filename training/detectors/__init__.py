@@ -27,7 +27,7 @@ from training.detectors import (
     react,
     vim,
 )
-from training.detectors.outputs import FitData, Head, Outputs, Statistics
+from training.detectors.outputs import FitData, Head, Outputs, Pass, Statistics
 
 
 @dataclass(frozen=True)
@@ -54,4 +54,4 @@ DETECTORS: dict[str, Detector] = {
     "mos_residual": Detector(mos_residual.score, mos_residual.fit),
 }
 
-__all__ = ["DETECTORS", "Detector", "FitData", "Head", "Outputs", "Statistics"]
+__all__ = ["DETECTORS", "Detector", "FitData", "Head", "Outputs", "Pass", "Statistics"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from training.reproduction import Source
 
 Statistics = Mapping[str, NDArray[Any]]
 """What a detector's `fit` found, by name."""
+Pass = Callable[[NDArray[np.uint8]], NDArray[Any]]
+"""Pictures (N, H, W, 3) -> an array of N rows that the served model does not give."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,15 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle import Bundle
-from training.data.pixels import Pixels
 from training.data.sets import DataSet
-from training.detectors import DETECTORS, FitData, Head, Outputs, Statistics
+from training.detectors import DETECTORS, FitData, Head, Outputs, Pass, Statistics
 from training.detectors.fitted import FILE_NAME, read_detectors
 from training.errors import DataError, TrainingError
 from training.reproduction import Settings, restored
-
-Values = Mapping[str, NDArray[Any]]
-Pass = Callable[[Pixels], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class DetectorSet:
     statistics: Mapping[str, Statistics]
     passes: Mapping[str, Pass]  # {array: pictures (N, H, W, 3) -> array}, for what the served model does not give
 
-    def outputs(self, values: Values) -> Outputs:
+    def outputs(self, values: Mapping[str, NDArray[Any]]) -> Outputs:
         """What detectors read, from the arrays of one set."""
         return Outputs(
             values["features"],
@@ -42,7 +38,7 @@ class DetectorSet:
             values.get("perturbed_logits"),
         )
 
-    def score(self, values: Values) -> dict[str, NDArray[np.float64]]:
+    def score(self, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """{detector: scores (N,)} of the arrays of some pictures."""
         outputs = self.outputs(values)
         return {
@@ -50,7 +46,9 @@ class DetectorSet:
             for name in self.names
         }
 
-    def with_official_templates(self, values: Values, labels: NDArray[np.int64], settings: Settings) -> DetectorSet:
+    def with_official_templates(
+        self, values: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], settings: Settings
+    ) -> DetectorSet:
         """KL matching as the authors run it, with templates of the ID test pictures themselves (defects D9 and B4)."""
         fit = DETECTORS["kl_matching"].fit
         if settings.kl_templates != "official" or "kl_matching" not in self.names or fit is None:

@@ -48,16 +48,17 @@ class ViewReader:
         """Decode a chunk once, for all its views."""
         rows = chunk_rows(chunk, len(self.data))
         wanted = np.flatnonzero(self.wanted[:, chunk]).tolist()
-        load_side = self.views.load_side or self.side
-        squares = {side: self._read(rows, side) for side in {self.side if view < 2 else load_side for view in wanted}}
-        return [
-            self._augmented(squares[load_side], view, int(rows[0]))
-            if view > 1
-            else squares[self.side].flip(2)
-            if view
-            else squares[self.side]
-            for view in wanted
-        ]
+        squares = {side: self._read(rows, side) for side in {self._side(view) for view in wanted}}
+        return [self._view(view, squares[self._side(view)], int(rows[0])) for view in wanted]
+
+    def _side(self, view: int) -> int:
+        """That pictures are squashed to for a view; only augmented ones are cropped."""
+        return self.side if view < 2 else self.views.load_side or self.side
+
+    def _view(self, view: int, squares: Tensor, first_row: int) -> Tensor:
+        if view == 0:
+            return squares
+        return squares.flip(2) if view == 1 else self._augmented(squares, view, first_row)
 
     def _augmented(self, loaded: Tensor, view: int, first_row: int) -> Tensor:
         generator = torch.Generator().manual_seed((self.views.seed * 1009 + view) * 1_000_003 + first_row)

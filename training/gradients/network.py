@@ -5,19 +5,16 @@ Everything here reads pictures anew, uint8 (N, H, W, 3); the other detectors rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from service.bundle import Bundle
-from training.data.pixels import Pixels, read_ahead, read_rows
+from training.data.pixels import read_ahead, read_rows
 from training.data.sets import DataSet, read_data_set
 from training.data.splits import hold_out
-from training.detectors import Head, Statistics
+from training.detectors import Head, Pass, Statistics
 from training.gradients import layered_mahalanobis as layered
 from training.gradients.perturbation import PUBLISHED_EPSILON, perturbed_logits
 from training.grouping.groups import Grouping
@@ -26,7 +23,6 @@ from training.model.network import Network
 from training.reproduction import Settings, Source
 from training.weights.reading import read_backbone
 
-Pass = Callable[[Pixels], NDArray[Any]]
 MOST_PICTURES = 20_000
 HELD_OUT = 1000  # pictures for the regression of the layered Mahalanobis, as in the authors' code
 

@@ -83,6 +83,17 @@ def test_a_picture_without_a_class_is_named_where_classes_are_needed(tmp_path: P
     assert len(read_pictures(tmp_path)) == 2
 
 
+def test_no_picture_is_lost_to_its_name(tmp_path: Path) -> None:
+    """Several pictures of one key have its class each, whatever stands between the key and the suffix."""
+    write_shard(
+        tmp_path / "a.tar",
+        [("k.png", png(1)), ("k.left.png", png(2)), ("k.v2.right.PNG", png(3)), ("k.cls", b"7"), ("notes.txt", b"x")],
+    )
+    data = read_data_set(tmp_path)
+    assert data.labels.tolist() == [7, 7, 7]
+    assert read_rows(data, range(3), height=2, width=2)[:, 0, 0, 0].tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("content", [b"", b"not a tar file" * 100, bytes(600)])
 def test_a_damaged_shard_is_named(folder: Path, content: bytes) -> None:
     """Nothing is read past it in silence."""
