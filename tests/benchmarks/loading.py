@@ -35,7 +35,7 @@ from training.fitting.loop import Objective, take_step
 from training.fitting.recipes import one_cycle
 from training.grouping.groups import Grouping
 from training.machine import usable_cores
-from training.model.backbone import backbone
+from training.model.backbones import backbone
 from training.model.network import Network
 
 CASES = {64: (64, 24_000, 128), 500: (480, 1_200, 16)}  # pixels: (side fitted at, pictures, batch)

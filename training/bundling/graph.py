@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from training.errors import ExportError
-from training.model.backbone import StdConv2d
+from training.model.bit import StdConv2d
 from training.model.group_softmax import minimum_others_score
 from training.model.network import Network
 

@@ -166,7 +166,7 @@ def features(
     from training.data.sets import read_data_set
     from training.distributed import process_group, rank
     from training.fitting.extraction import Views, cached_features
-    from training.model.backbone import backbone as build
+    from training.model.backbones import backbone as build
     from training.weights.reading import read_backbone
 
     with process_group():

@@ -21,7 +21,6 @@ from training.data.sets import DataSet
 from training.distributed import device, rank, wait_for_all, world_size
 from training.fitting.feature_cache import CHUNK, CacheWriter, chunk_rows, missing, open_cache, read_cache
 from training.model.backbone import Backbone
-from training.model.network import normalise
 from training.progress import track
 
 
@@ -183,5 +182,5 @@ def _fill(
 
 def _forward(backbone: Backbone, images: Tensor, bf16: bool) -> Tensor:
     with torch.no_grad(), torch.autocast(device().type, torch.bfloat16, enabled=bf16):
-        features: Tensor = backbone(normalise(images.to(device(), non_blocking=True))).float().cpu()
+        features: Tensor = backbone(backbone.normalise(images.to(device(), non_blocking=True))).float().cpu()
     return features

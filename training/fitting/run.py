@@ -23,7 +23,7 @@ from training.files import write_text
 from training.fitting import checkpoint
 from training.fitting.recipes import Recipe
 from training.grouping.groups import Grouping
-from training.model.backbone import backbone
+from training.model.backbones import backbone
 from training.model.network import Network
 from training.reproduction import Settings, restored
 

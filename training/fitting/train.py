@@ -24,7 +24,8 @@ from training.fitting.loop import fit
 from training.fitting.run import RunConfig, close_run, open_run
 from training.grouping.groups import Grouping, warnings
 from training.grouping.strategies import grouping_of
-from training.model.backbone import Backbone, backbone
+from training.model.backbone import Backbone
+from training.model.backbones import backbone
 from training.model.network import Heads, Network
 from training.progress import say
 from training.weights.reading import read_backbone
@@ -55,7 +56,7 @@ def train(config: RunConfig, parts: Split, *, workers: int | None = None) -> Non
 
 
 def _open_blocks(blocks: int | None, extractor: Backbone, name: str) -> int | None:
-    available = len(extractor.config.units)
+    available = extractor.block_count
     if blocks is not None and blocks > available:
         raise SettingError(f"{name} has {available} blocks; open 0 to {available} of them, or all.")
     return blocks

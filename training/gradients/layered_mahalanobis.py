@@ -27,7 +27,7 @@ from training.detectors.mahalanobis import inverse_factor
 from training.errors import DataError
 from training.gradients.perturbation import step
 from training.model.backbone import Backbone
-from training.model.network import Network, normalise
+from training.model.network import Network
 from training.reproduction import Source
 
 EPSILONS = (0.0, 0.01, 0.005, 0.002, 0.0014, 0.001, 0.0005)
@@ -165,7 +165,7 @@ def attack(network: Network, images: Tensor, labels: Tensor, *, low: float) -> T
 
 
 def _images(network: Network, pixels: NDArray[np.uint8]) -> Tensor:
-    return normalise(torch.from_numpy(np.ascontiguousarray(pixels)).to(network.flat.weight.device))
+    return network.backbone.normalise(torch.from_numpy(np.ascontiguousarray(pixels)).to(network.flat.weight.device))
 
 
 def _batches(rows: Tensor) -> tuple[Tensor, ...]:

@@ -18,7 +18,7 @@ from training.detectors import Head, Pass, Statistics
 from training.gradients import layered_mahalanobis as layered
 from training.gradients.perturbation import PUBLISHED_EPSILON, perturbed_logits
 from training.grouping.groups import Grouping
-from training.model.backbone import backbone
+from training.model.backbones import backbone
 from training.model.network import Network
 from training.reproduction import Settings, Source
 from training.weights.reading import read_backbone

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.detectors.odin import TEMPERATURE
-from training.model.network import Network, normalise
+from training.model.network import Network
 from training.reproduction import Source
 
 PUBLISHED_EPSILON = 0.0014
@@ -62,7 +62,7 @@ def perturbed_logits(
 
 
 def _batch(network: Network, pixels: Tensor, epsilon: float, temperature: float) -> Tensor:
-    images = normalise(pixels.to(network.flat.weight.device))
+    images = network.backbone.normalise(pixels.to(network.flat.weight.device))
     if epsilon:
         images.requires_grad_()
         logits = network.flat(network.backbone(images))

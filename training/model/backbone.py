@@ -1,184 +1,48 @@
-"""BiT ResNetV2: the feature extractor, in one file.
+"""What every feature extractor says of itself, so that heads, extraction and export need not know which one it is.
 
-Weight-standardised convolutions, GroupNorm and pre-activation bottlenecks, as in "Big Transfer" (Kolesnikov et al.,
-2020). `backbone(name)` builds one of `KNOWN_BACKBONES`: BiT's six, the paper's five among them, which start with a 7x7
-stride-2 root and a max-pool and expect large pictures, and small ones with a 3x3 root for small pictures and CPUs.
+`bit.py` and `efficientnet_lite.py` hold the networks, `backbones.py` builds one by its name.
 
-Legend: N batch, C channels, H and W height and width, D = `Backbone.feature_size`.
-Parameter names (`root.conv`, `block1.unit01.conv1`, ...) are stable: checkpoints and exported models refer to them.
+Legend: N batch, H and W height and width, D = `Backbone.feature_size`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-
-from training.errors import UnknownBackbone
-
-STANDARDISATION_EPS = 1e-10
-"""Google's value. timm and transformers use 1e-8, which moves the features by about 1e-6."""
 
 
-@dataclass(frozen=True)
-class BackboneConfig:
-    """One row of `KNOWN_BACKBONES`.
+class Backbone(nn.Module, ABC):
+    """(N, 3, H, W) normalised pictures -> (N, D) features: a root, blocks, and what follows the last block.
 
-    `width` is the number of channels out of the first block; each later block doubles it. `root_stride` is for the
-    3x3 root of small pictures; None means BiT's 7x7 root and max-pool.
+    Parameter names (`root.`, `block1.`, ...) are stable: checkpoints and exported models refer to them.
     """
 
-    units: tuple[int, ...]
-    width: int
-    norm_groups: int = 32
-    root_stride: int | None = None
+    name: str  # as people write it
+    feature_size: int  # D
+    block_count: int
+    centre: float  # of the pixel values; what normalisation takes to 0
+    spread: float  # of the pixel values; what normalisation takes to 1
+    sides: tuple[int, ...] = ()  # input sides in pixels that suit it, ascending; empty where any side does
+    sides_divide_by: int = 1  # pixels
 
-    @property
-    def feature_size(self) -> int:
-        """D, the number of channels out of the last block."""
-        return self.width << (len(self.units) - 1)
-
-
-KNOWN_BACKBONES: dict[str, BackboneConfig] = {
-    "R50x1": BackboneConfig((3, 4, 6, 3), width=256),
-    "R101x1": BackboneConfig((3, 4, 23, 3), width=256),
-    "R50x3": BackboneConfig((3, 4, 6, 3), width=768),
-    "R152x2": BackboneConfig((3, 8, 36, 3), width=512),
-    "R101x3": BackboneConfig((3, 4, 23, 3), width=768),
-    "R152x4": BackboneConfig((3, 8, 36, 3), width=1024),
-    # For small pictures: `-sN` is the stride of the root.
-    "R11-tiny": BackboneConfig((1, 1, 1), width=32, norm_groups=4, root_stride=2),
-    "R26-s2": BackboneConfig((2, 2, 2, 2), width=128, norm_groups=8, root_stride=2),
-    "R35-s2": BackboneConfig((2, 3, 3, 3), width=128, norm_groups=8, root_stride=2),
-}
-
-
-class StdConv2d(nn.Conv2d):
-    """A convolution whose weights have mean 0 and (biased) variance 1 over each output channel's fan-in."""
-
-    def standardised_weight(self) -> Tensor:
-        """The weight that is convolved with, (C_out, C_in, kH, kW)."""
-        fan_in = self.weight[0].numel()
-        # A layer norm over the fan-in is the standardisation, fused in both directions.
-        return F.layer_norm(self.weight.flatten(1), (fan_in,), eps=STANDARDISATION_EPS).view_as(self.weight)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        weight = self.standardised_weight()
-        if self.kernel_size == (1, 1) and x.device.type == "cpu" and torch.is_grad_enabled():
-            return pointwise(x, weight, self.stride)
-        return F.conv2d(x, weight, None, self.stride, self.padding)
-
-
-def pointwise(x: Tensor, weight: Tensor, stride: tuple[int, ...]) -> Tensor:
-    """A 1x1 convolution of (N, C, H, W) as a matrix product over channels.
-
-    The same sum; on CPUs the backward pass of small feature maps is up to ten times faster than a convolution's.
-    """
-    x = x[:, :, :: stride[0], :: stride[1]]
-    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
-
-
-class Bottleneck(nn.Module):
-    """Pre-activation bottleneck: 1x1, 3x3 (with the stride), 1x1, each after GroupNorm and ReLU."""
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int, norm_groups: int) -> None:
-        super().__init__()
-        mid = channels_out // 4
-        self.norm1 = nn.GroupNorm(norm_groups, channels_in)
-        self.conv1 = StdConv2d(channels_in, mid, 1, bias=False)
-        self.norm2 = nn.GroupNorm(norm_groups, mid)
-        self.conv2 = StdConv2d(mid, mid, 3, stride, padding=1, bias=False)
-        self.norm3 = nn.GroupNorm(norm_groups, mid)
-        self.conv3 = StdConv2d(mid, channels_out, 1, bias=False)
-        self.downsample: StdConv2d | None = None
-        if stride != 1 or channels_in != channels_out:
-            self.downsample = StdConv2d(channels_in, channels_out, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        out = F.relu(self.norm1(x))
-        # The projection sees the activated input, as in BiT; many other ResNetV2 project `x` itself.
-        shortcut = x if self.downsample is None else self.downsample(out)
-        out = self.conv1(out)
-        out = self.conv2(F.relu(self.norm2(out)))
-        residual: Tensor = self.conv3(F.relu(self.norm3(out)))
-        return residual + shortcut
-
-
-class Root(nn.Module):
-    """The first convolution, with BiT's padded max-pool where the backbone is for large pictures."""
-
-    def __init__(self, channels: int, stride: int | None) -> None:
-        super().__init__()
-        self.pool = stride is None
-        if stride is None:
-            self.conv = StdConv2d(3, channels, 7, 2, padding=3, bias=False)
-        else:
-            self.conv = StdConv2d(3, channels, 3, stride, padding=1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        x = self.conv(x)
-        if not self.pool:
-            return x
-        # Zeros, then a pool without padding: subtly not the same as padding=1, which pads with minus infinity.
-        return F.max_pool2d(F.pad(x, (1, 1, 1, 1)), kernel_size=3, stride=2)
-
-
-class Backbone(nn.Module):
-    """(N, 3, H, W) pictures in [-1, 1] -> (N, D) features: root, blocks, final GroupNorm and ReLU, spatial mean."""
-
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.feature_size = config.feature_size
-        channels = config.width // 4 if config.root_stride is None else config.width // 2
-        self.root = Root(channels, config.root_stride)
-        for index, units in enumerate(config.units):
-            width = config.width * 2**index
-            block = nn.Sequential()
-            for unit in range(units):
-                stride = 2 if unit == 0 and index > 0 else 1
-                block.add_module(f"unit{unit + 1:02d}", Bottleneck(channels, width, stride, config.norm_groups))
-                channels = width
-            self.add_module(f"block{index + 1}", block)
-        self.norm = nn.GroupNorm(config.norm_groups, channels)
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in the range that the weights were trained for."""
+        return ((images.float() - self.centre) / self.spread).permute(0, 3, 1, 2)
 
     def blocks(self) -> Iterator[nn.Module]:
         """The blocks in order of depth."""
-        return (self.get_submodule(f"block{index + 1}") for index in range(len(self.config.units)))
+        return (self.get_submodule(f"block{index + 1}") for index in range(self.block_count))
+
+    @abstractmethod
+    def tail(self) -> nn.Module:
+        """What follows the last block and is fitted with it."""
 
     def open(self, blocks: int | None) -> None:
-        """Let the last `blocks` blocks be fitted and the final norm with them; None opens everything (paper §4.3.5)."""
+        """Let the last `blocks` blocks be fitted and the tail with them; None opens everything (paper §4.3.5)."""
         self.requires_grad_(blocks is None)
         if blocks:
-            self.norm.requires_grad_(True)
+            self.tail().requires_grad_(True)
             for block in list(self.blocks())[-blocks:]:
                 block.requires_grad_(True)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        x = self.root(x)
-        for block in self.blocks():
-            x = block(_with_gradient(x, block))
-        return F.relu(self.norm(x)).mean(dim=(2, 3))
-
-
-def _with_gradient(x: Tensor, following: nn.Module) -> Tensor:
-    """`x` as an input that needs a gradient, where what follows is fitted and what came before is frozen.
-
-    On CPUs the backward pass of a channels-last GroupNorm crashes without one (torch 2.13).
-    """
-    fitted = torch.is_grad_enabled() and next(following.parameters()).requires_grad
-    return x.requires_grad_() if fitted and not x.requires_grad else x
-
-
-def backbone(name: str) -> Backbone:
-    """Build a backbone of `KNOWN_BACKBONES` with random weights.
-
-    Raises UnknownBackbone with the known names.
-    """
-    config = KNOWN_BACKBONES.get(name)
-    if config is None:
-        raise UnknownBackbone(f"There is no backbone {name!r}; choose one of {', '.join(KNOWN_BACKBONES)}.")
-    return Backbone(config)

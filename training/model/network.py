@@ -13,11 +13,6 @@ from training.model.backbone import Backbone
 from training.model.group_softmax import GroupHead
 
 
-def normalise(images: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in [-1, 1], BiT's mean and deviation of 0.5."""
-    return (images.float() / 127.5 - 1.0).permute(0, 3, 1, 2)
-
-
 class Heads(nn.Module):
     """Both heads on (N, D) features."""
 
@@ -55,5 +50,5 @@ class Network(Heads):
         self.backbone = backbone
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        features: Tensor = self.backbone(normalise(images))
+        features: Tensor = self.backbone(self.backbone.normalise(images))
         return features

@@ -28,7 +28,7 @@ from training.fitting.train import train
 from training.grouping.groups import Grouping, from_tree
 from training.grouping.strategies import grouping_of
 from training.grouping.taxonomy import built_in_levels
-from training.model.backbone import backbone
+from training.model.backbones import backbone
 from training.progress import say
 from training.reproduction import Settings
 from training.studies import designs
@@ -168,7 +168,7 @@ def _open_blocks(sweep: Sweep, seed: int) -> None:
     weights = sweep.weights[0]
     name = backbone_name(weights)
     data, id_data, ood_data = _read(sweep)
-    blocks = len(backbone(name).config.units)
+    blocks = backbone(name).block_count
     counts: Sequence[int | None] = sweep.values or [*range(blocks + 1), None]
     for count in counts:
         called = "all" if count is None else str(count)

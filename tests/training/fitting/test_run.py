@@ -16,7 +16,7 @@ from training import __main__ as cli
 from training.fitting.recipes import paper
 from training.fitting.run import RunConfig, close_run, load_run, open_run
 from training.grouping.groups import Grouping
-from training.model.backbone import backbone
+from training.model.backbones import backbone
 from training.model.network import Network
 from training.reproduction import Settings, settings
 

@@ -11,8 +11,8 @@ from training.errors import DataError
 from training.gradients import layered_mahalanobis as layered
 from training.gradients.layered_mahalanobis import Tap, attack, fit, fit_taps, layer_scores, tap_features
 from training.grouping.groups import Grouping
-from training.model.backbone import backbone
-from training.model.network import Network, normalise
+from training.model.backbones import backbone
+from training.model.network import Network
 
 pytestmark = pytest.mark.numeric
 
@@ -38,7 +38,7 @@ def network() -> Network:
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     """The pictures as the backbone takes them."""
-    return normalise(torch.from_numpy(PIXELS))
+    return network.backbone.normalise(torch.from_numpy(PIXELS))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_taps_are_the_root_and_the_raw_output_of_every_block(network: Network, i
     for block in network.backbone.blocks():
         x = block(x)
         expected.append(x)
-    assert len(features) == 1 + len(network.backbone.config.units)
+    assert len(features) == 1 + network.backbone.block_count
     for got, whole in zip(features, expected, strict=True):
         torch.testing.assert_close(got, whole.mean(dim=(2, 3)))
 

@@ -8,8 +8,8 @@ from torch import nn
 from tests.training.float64 import in_float64
 from training.gradients.perturbation import EPSILONS, choose_epsilon, epsilon, perturbed_logits, step
 from training.grouping.groups import Grouping
-from training.model.backbone import backbone
-from training.model.network import Network, normalise
+from training.model.backbones import backbone
+from training.model.network import Network
 
 pytestmark = pytest.mark.numeric
 
@@ -52,7 +52,7 @@ def test_the_step_is_against_the_sign_of_the_tempered_gradient(network: Network)
     """x - epsilon sign(d CE(z / T, arg max z) / dx) in [-1, 1], picture by picture, with gradients by torch's tape."""
     expected = []
     for pixels in PIXELS[:3]:
-        x = normalise(torch.from_numpy(pixels[None])).requires_grad_()
+        x = network.backbone.normalise(torch.from_numpy(pixels[None])).requires_grad_()
         z = network.flat(network.backbone(x))
         (-torch.log_softmax(z / 1000, dim=1)[0, z.argmax()]).backward()
         assert x.grad is not None

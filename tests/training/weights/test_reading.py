@@ -12,7 +12,8 @@ from service.bundle import read_bundle
 from tests.training.weights.test_formats import write_safetensors
 from training.errors import CheckpointError, UnknownBackbone
 from training.fitting import checkpoint
-from training.model.backbone import KNOWN_BACKBONES, Backbone, BackboneConfig, backbone
+from training.model.backbones import backbone
+from training.model.bit import KNOWN_BITS, Bit, BitConfig
 from training.model.group_softmax import GroupHead
 from training.weights import ilsvrc_order
 from training.weights import reading as weights
@@ -71,7 +72,7 @@ def write_official(file: Path, head: tuple[Tensor, Tensor]) -> dict[str, Tensor]
     return values
 
 
-def bit_of_transformers(config: BackboneConfig, classes: int) -> torch.nn.Module:
+def bit_of_transformers(config: BitConfig, classes: int) -> torch.nn.Module:
     """An independent BiT in float64 with random weights, standardised with Google's eps."""
     transformers = pytest.importorskip("transformers", reason="transformers, the independent BiT, is not installed")
     from transformers.models.bit.modeling_bit import WeightStandardizedConv2d
@@ -126,13 +127,13 @@ def as_google(model: torch.nn.Module) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     "config",
     [
-        KNOWN_BACKBONES["R50x1"],
-        BackboneConfig((3, 4, 23, 3), width=128),
-        BackboneConfig((1, 2, 1, 1), width=384),
+        KNOWN_BITS["R50x1"],
+        BitConfig((3, 4, 23, 3), width=128),
+        BitConfig((1, 2, 1, 1), width=384),
     ],
     ids=["R50x1", "as deep as R101", "wider"],
 )
-def test_googles_weights_give_what_an_independent_bit_gives(tmp_path: Path, config: BackboneConfig) -> None:
+def test_googles_weights_give_what_an_independent_bit_gives(tmp_path: Path, config: BitConfig) -> None:
     """Random weights in Google's layout: features and logits equal those of transformers' BiT in float64 to 1e-9."""
     model = bit_of_transformers(config, CLASSES)
     np.savez(tmp_path / "bit.npz", **as_google(model))
@@ -262,7 +263,7 @@ def test_a_bundle_gives_its_backbone_and_group_head() -> None:
     assert {weight.dtype} | {value.dtype for value in read.backbone.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", KNOWN_BACKBONES)
+@pytest.mark.parametrize("name", KNOWN_BITS)
 def test_the_shapes_tell_the_backbone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each backbone of the table is told from all others by the shapes of its weights alone."""
     with torch.device("meta"):
@@ -273,7 +274,7 @@ def test_the_shapes_tell_the_backbone(name: str, monkeypatch: pytest.MonkeyPatch
 
 def test_a_backbone_that_is_not_in_the_table_has_no_name(tmp_path: Path) -> None:
     """The error lists those that have one."""
-    values = Backbone(BackboneConfig((1, 2), width=32, norm_groups=4)).state_dict()
+    values = Bit("none", BitConfig((1, 2), width=32, norm_groups=4)).state_dict()
     torch.save({"network": {f"backbone.{key}": value for key, value in values.items()}}, tmp_path / "network.pt")
     with pytest.raises(UnknownBackbone, match=r"network\.pt .*R50x1"):
         backbone_name(tmp_path / "network.pt")

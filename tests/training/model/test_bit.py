@@ -7,7 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from training.errors import UnknownBackbone
-from training.model.backbone import KNOWN_BACKBONES, Root, StdConv2d, backbone, pointwise
+from training.model.backbones import backbone
+from training.model.bit import KNOWN_BITS, Root, StdConv2d
+from training.model.convolution import pointwise
 
 pytestmark = pytest.mark.numeric
 
@@ -31,13 +33,13 @@ def test_bits_backbones_have_their_published_size(name: str, millions: float) ->
     assert round(count / 1e6, 2) == millions
 
 
-@pytest.mark.parametrize("name", KNOWN_BACKBONES)
+@pytest.mark.parametrize("name", KNOWN_BITS)
 def test_features_have_the_promised_size(name: str) -> None:
     """Every backbone of the table gives (N, D) features for its kind of picture."""
-    side = 64 if KNOWN_BACKBONES[name].root_stride is None else 32
+    side = 64 if KNOWN_BITS[name].root_stride is None else 32
     with torch.device("meta"):
         network = backbone(name)
-        assert network(torch.empty(2, 3, side, side)).shape == (2, KNOWN_BACKBONES[name].feature_size)
+        assert network(torch.empty(2, 3, side, side)).shape == (2, KNOWN_BITS[name].feature_size)
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
