@@ -38,7 +38,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "evaluation": {"gradients", "scoring", "detectors", "data"},
         "bundling": {"gradients", "fitting", "scoring", "detectors", "model", "data"},
         "gradients": {"detectors", "weights", "model", "grouping", "data"},
-        "fitting": {"weights", "model", "grouping", "data"},
+        "fitting": {"scoring", "weights", "model", "grouping", "data"},
         "scoring": {"data"},
         "weights": {"model", "grouping"},
         "model": {"grouping"},

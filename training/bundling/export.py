@@ -19,11 +19,12 @@ from service.bundle import Bundle, Canary, Group, InputSpec, Manifest, sha256_he
 from service.preprocess import decode
 from training.bundling.canaries import canary_pictures
 from training.bundling.fit_detectors import add_statistics
-from training.bundling.graph import check_parity, fold, to_onnx
+from training.bundling.graph import OUTPUTS, Guard, check_parity
 from training.detectors import Head
 from training.detectors.fitted import detectors_file
 from training.errors import SettingError
 from training.fitting.run import FinishedRun, load_run
+from training.model.onnx_graph import fold, to_onnx
 from training.reproduction import Settings, change
 from training.scoring.session import Session
 
@@ -59,7 +60,7 @@ def export(
     run = load_run(run_path)
     settings = _settings(run.config.settings, changes)
     folded, side = fold(run.network), run.config.size
-    model = to_onnx(folded, side)
+    model = to_onnx(Guard(folded), side, OUTPUTS)
     encoded = canary_pictures()
     pixels = np.stack([decode(data, height=side, width=side) for data in encoded.values()])
     rows = Session(model).run(pixels)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.outliers import Procedural, read_outliers
-from training.data.pixels import PictureSource
+from training.data.pixels import Pictures, PictureSource
 from training.data.sets import DataSet
 from training.data.splits import Split
 from training.distributed import rank
@@ -75,7 +75,7 @@ def _features(config: RunConfig, extractor: Backbone, data: DataSet, workers: in
     return cached_features(
         config.features or config.out / "features",
         extractor,
-        data,
+        Pictures(data),
         config.size,
         Views(config.views, config.load_size, config.recipe.augmentation, config.recipe.seed),
         bf16=config.recipe.bf16,
@@ -92,7 +92,7 @@ def _grouping(
         if config.weights is None:
             raise GroupingError("Clusters need features of a trained backbone; name --weights or another --grouping.")
         if features is None:
-            chunks = extract(extractor, parts.fitted, config.size, bf16=config.recipe.bf16, workers=workers)
+            chunks = extract(extractor, Pictures(parts.fitted), config.size, bf16=config.recipe.bf16, workers=workers)
         else:
             rows = np.array_split(parts.fitted_rows, max(1, len(parts.fitted_rows) // CHUNK))
             chunks = (torch.from_numpy(features[0, some]) for some in rows)
@@ -121,7 +121,7 @@ def _fit_network(config: RunConfig, network: Network, parts: Split, workers: int
     recipe, held_out = config.recipe, parts.validation
 
     def report(network: Network) -> str:
-        features = extract_all(network.backbone, held_out, config.size, bf16=recipe.bf16, workers=workers)
+        features = extract_all(network.backbone, Pictures(held_out), config.size, bf16=recipe.bf16, workers=workers)
         return _accuracy(network, features, held_out.labels)
 
     batches = picture_batches(

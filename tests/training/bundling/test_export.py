@@ -12,11 +12,12 @@ from service.bundle import Bundle, read_bundle
 from service.inference.engine import Engine
 from service.preprocess import decode
 from training.bundling.canaries import canary_pictures
-from training.bundling.graph import OUTPUTS, TOLERANCE, Guard, check_parity, fold
+from training.bundling.graph import OUTPUTS, TOLERANCE, Guard, check_parity
 from training.errors import CheckpointError, ExportError
 from training.fitting.run import load_run
 from training.model.backbones import backbone
 from training.model.bit import StdConv2d
+from training.model.onnx_graph import fold
 from training.scoring.session import Session
 from training.weights.reading import read_backbone
 
