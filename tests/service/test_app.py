@@ -34,6 +34,7 @@ async def test_the_gauges_tell_the_calibration(tiny_bundle: Bundle) -> None:
         assert running.sample("mos_expected_in_ratio") == 0.95
         info = {"name": "tiny", "version": "1", "provider": "cpu", "precision": "float32"}
         assert running.sample("mos_model_info", model_sha256=tiny_bundle.manifest.model_sha256, **info) == 1
+        assert running.sample("mos_decision_info", statistic="mos") == 1
 
 
 async def test_an_uncalibrated_bundle_lives_and_gives_no_verdict(tmp_path: Path) -> None:
