@@ -9,7 +9,7 @@ import pytest
 from service.bundle import Bundle
 from service.errors import BundleError
 from tests.service.running_app import running_app
-from tests.tiny_bundle import png, write_tiny_bundle
+from tests.tiny_bundle import MOS_AND_LOGIT, png, write_tiny_bundle
 
 RED = png((235, 20, 20))
 
@@ -86,6 +86,17 @@ async def test_drift_within_the_tolerance_is_ready(tmp_path: Path) -> None:
     async with running_app(bundle.path, canary_tolerance=0.06) as running:
         await running.until_ready()
         assert running.sample("mos_canary_deviation") == pytest.approx(0.05, abs=1e-4)
+
+
+async def test_a_canary_of_another_statistic_moves_in_its_scale(tmp_path: Path) -> None:
+    """The gauge counts a score that is not MOS in the deviations of its parts, here 1.5 together."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", decision=MOS_AND_LOGIT)
+    expected = tmp_path / "bundle" / "canary" / "expected.json"
+    score = bundle.canaries[0].score
+    expected.write_text(expected.read_text().replace(str(score), str(score + 0.3)))
+    async with running_app(bundle.path, canary_tolerance=0.25) as running:
+        await running.until_ready()
+        assert running.sample("mos_canary_deviation") == pytest.approx(0.2, abs=1e-4)
 
 
 async def test_requests_that_were_accepted_are_answered_in_a_drain(tiny_bundle: Bundle) -> None:
