@@ -87,7 +87,6 @@ def _settings(settings: Settings, changes: Iterable[str]) -> Settings:
 def _manifest(run: FinishedRun, settings: Settings, model: bytes, *, name: str, version: str) -> Manifest:
     members = zip(run.grouping.names, run.grouping.members, strict=True)
     return Manifest(
-        schema_version=1,
         name=name,
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),

@@ -19,6 +19,7 @@ OUTPUTS = (
     "topk_index",
     "topk_probability",
     "others_scores",
+    "mos",
     "score",
     "logits",
     "features",
@@ -41,7 +42,7 @@ class Guard(nn.Module):
         logits = self.network.group(features)
         probabilities, others = self.network.group.probabilities(logits)
         topk_probability, topk_index = probabilities.topk(self.k, dim=1)
-        score = minimum_others_score(others)
+        mos = minimum_others_score(others)
         # The class is the first of the top k, so that the two can never disagree on a tie.
         return (
             topk_index[:, 0],
@@ -49,7 +50,8 @@ class Guard(nn.Module):
             topk_index,
             topk_probability,
             others,
-            score,
+            mos,
+            mos,
             logits,
             features,
         )
@@ -59,7 +61,7 @@ def check_parity(folded: Network, pixels: NDArray[np.uint8], rows: dict[str, NDA
     """Raise ExportError where ONNX Runtime's probabilities or scores differ from torch's by more than `TOLERANCE`."""
     with torch.no_grad():
         expected = dict(zip(OUTPUTS, Guard(folded)(torch.from_numpy(pixels)), strict=True))
-    for name in ("class_probability", "others_scores", "score"):
+    for name in ("class_probability", "others_scores", "mos", "score"):
         difference = float(np.abs(rows[name] - expected[name].numpy()).max())
         if not difference <= TOLERANCE:
             raise ExportError(
