@@ -28,6 +28,8 @@ from training.model.onnx_graph import FeaturesOnly, fold, to_onnx
 from training.progress import track
 from training.scoring.session import Session
 
+WORTH_AN_EXPORT = 2_000  # pictures; writing the graph takes some seconds
+
 Extractor = Callable[[Tensor], NDArray[np.float32]]
 """uint8 (n, side, side, 3) -> features (n, D)."""
 
@@ -127,7 +129,7 @@ def cached_features(
     wait_for_all()
     mine = np.flatnonzero(wanted.any(axis=0))[rank() :: world_size()].tolist()
     if mine:
-        run = extractor(backbone, side, bf16=bf16)
+        run = extractor(backbone, side, len(mine) * CHUNK * views.count, bf16=bf16)
         _fill(CacheWriter(folder), run, ViewReader(pictures, side, views, wanted), mine, workers=workers)
     wait_for_all()
     return read_cache(folder)
@@ -185,10 +187,12 @@ def _fill(
             written.result()
 
 
-def extractor(backbone: Backbone, side: int, *, bf16: bool = False) -> Extractor:
-    """A frozen backbone as a function: on ONNX Runtime on a CPU, by torch on a GPU or in bfloat16."""
-    if bf16 or device().type != "cpu":
-        return _by_torch(backbone, bf16)
+def extractor(backbone: Backbone, side: int, pictures: int, *, bf16: bool = False) -> Extractor:
+    """A frozen backbone as it will be served: on ONNX Runtime on a CPU, by torch on a GPU, in bfloat16, or for few
+    pictures.
+    """
+    if bf16 or device().type != "cpu" or pictures < WORTH_AN_EXPORT:
+        return _by_torch(fold(backbone), bf16)
     session = Session(to_onnx(fold(FeaturesOnly(backbone)), side, ["features"]))
 
     def run(images: Tensor) -> NDArray[np.float32]:

@@ -119,11 +119,11 @@ def test_the_flat_head_of_a_foreign_picture_is_drawn_to_the_uniform_distribution
 
 def test_a_teachers_answer_is_softened_and_weighed_back() -> None:
     """Both sides are divided by the temperature, and the loss is multiplied by its square."""
-    heads = Heads(4, grouping([2, 3]), zero=False).double()
+    heads = Heads(4, grouping([2, 3]), zero=False)
     features, teacher = torch.randn(2, 4), torch.randn(2, 5)
     target = (teacher / 2).softmax(dim=1)
     with torch.no_grad():
-        flat = -(target * (heads.flat(features.double()) / 2).log_softmax(dim=1)).sum(dim=1)
-        group = heads.group.soft_losses(heads.group(features.double()) / 2, target.double())
-        losses = heads.soft_losses(features.double(), teacher, 2.0, flat_weight=1.0, group_weight=0.5)
-    torch.testing.assert_close(losses.double(), 4 * (flat + 0.5 * group), rtol=1e-5, atol=1e-6)
+        flat = -(target * (heads.flat(features) / 2).log_softmax(dim=1)).sum(dim=1)
+        group = heads.group.soft_losses(heads.group(features) / 2, target)
+        losses = heads.soft_losses(features, teacher, 2.0, flat_weight=1.0, group_weight=0.5)
+    torch.testing.assert_close(losses, 4 * (flat + 0.5 * group), rtol=1e-4, atol=1e-5)
