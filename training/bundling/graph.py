@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.decision.statistic import Statistic
 from training.errors import ExportError
 from training.model.group_softmax import minimum_others_score
 from training.model.network import Network
@@ -26,15 +27,18 @@ OUTPUTS = (
 )
 TOP_K = 5
 TOLERANCE = 1e-4
-"""Largest difference allowed between torch and ONNX Runtime on probabilities and scores, float32 against float32."""
+"""Largest difference allowed between torch and ONNX Runtime on probabilities and MOS, float32 against float32."""
+SCORE_TOLERANCE = 1e-3
+"""Of a statistic that is joined from others, in their deviations on in-distribution pictures."""
 
 
 class Guard(nn.Module):
     """What is served: uint8 (N, H, W, 3) -> `OUTPUTS`."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, statistic: Statistic | None = None) -> None:
         super().__init__()
         self.network = network
+        self.statistic = statistic  # None where MOS decides
         self.k = min(TOP_K, network.flat.out_features)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
@@ -43,6 +47,7 @@ class Guard(nn.Module):
         probabilities, others = self.network.group.probabilities(logits)
         topk_probability, topk_index = probabilities.topk(self.k, dim=1)
         mos = minimum_others_score(others)
+        score = mos if self.statistic is None else self.statistic(features, logits)
         # The class is the first of the top k, so that the two can never disagree on a tie.
         return (
             topk_index[:, 0],
@@ -51,20 +56,22 @@ class Guard(nn.Module):
             topk_probability,
             others,
             mos,
-            mos,
+            score,
             logits,
             features,
         )
 
 
-def check_parity(folded: Network, pixels: NDArray[np.uint8], rows: dict[str, NDArray[Any]]) -> None:
-    """Raise ExportError where ONNX Runtime's probabilities or scores differ from torch's by more than `TOLERANCE`."""
+def check_parity(guard: Guard, pixels: NDArray[np.uint8], rows: dict[str, NDArray[Any]]) -> None:
+    """Raise ExportError where ONNX Runtime's probabilities or scores differ from torch's by more than is allowed."""
     with torch.no_grad():
-        expected = dict(zip(OUTPUTS, Guard(folded)(torch.from_numpy(pixels)), strict=True))
-    for name in ("class_probability", "others_scores", "mos", "score"):
+        expected = dict(zip(OUTPUTS, guard(torch.from_numpy(pixels)), strict=True))
+    of_score = TOLERANCE if guard.statistic is None else SCORE_TOLERANCE
+    allowed = {"class_probability": TOLERANCE, "others_scores": TOLERANCE, "mos": TOLERANCE, "score": of_score}
+    for name, tolerance in allowed.items():
         difference = float(np.abs(rows[name] - expected[name].numpy()).max())
-        if not difference <= TOLERANCE:
+        if not difference <= tolerance:
             raise ExportError(
-                f"ONNX Runtime's {name} differs from torch's by {difference:.2g}, more than {TOLERANCE:g}; "
+                f"ONNX Runtime's {name} differs from torch's by {difference:.2g}, more than {tolerance:g}; "
                 "do not serve this model, and check the versions of torch, onnx and onnxruntime."
             )

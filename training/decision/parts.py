@@ -21,7 +21,18 @@ NEIGHBOURS = 5
 SMALLEST_NORM = 1e-6
 
 
-class Mos(nn.Module):
+class Part(nn.Module):
+    """One statistic of a picture: features (N, D) and logits (N, C + K) -> (N,)."""
+
+    name: str  # of `service.bundle.KNOWN_PARTS`
+
+    @property
+    def described(self) -> dict[str, int]:
+        """What the bundle says of it beside its name."""
+        return {}
+
+
+class Mos(Part):
     """MOS as log-odds: max over groups of logsumexp(class logits) - *others* logit.
 
     The ranking of -min p(others), without its ties where float32 rounds p to 0 or 1.
@@ -38,11 +49,8 @@ class Mos(nn.Module):
         odds = [group[:, 1:].logsumexp(dim=1) - group[:, 0] for group in groups]
         return torch.stack(odds, dim=1).amax(dim=1)
 
-    def parameters_of(self) -> dict[str, int]:  # noqa: D102
-        return {}
 
-
-class Logit(nn.Module):
+class Logit(Part):
     """The largest class logit, before any softmax: an unseen class of a known group lights no class up."""
 
     name = "logit"
@@ -58,11 +66,8 @@ class Logit(nn.Module):
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:  # noqa: D102
         return logits[:, self.of_classes].amax(dim=1)
 
-    def parameters_of(self) -> dict[str, int]:  # noqa: D102
-        return {}
 
-
-class Knn(nn.Module):
+class Knn(Part):
     """Minus the distance to the k-th nearest training feature on the unit sphere (Sun et al., 2022)."""
 
     name = "knn"
@@ -78,7 +83,8 @@ class Knn(nn.Module):
         kth = cosines.topk(self.k, dim=1).values[:, -1]
         return -(2 - 2 * kth).clamp(min=0).sqrt()
 
-    def parameters_of(self) -> dict[str, int]:  # noqa: D102
+    @property
+    def described(self) -> dict[str, int]:  # noqa: D102
         return {"k": self.k, "bank": len(self.bank), "dimensions": self.bank.shape[1]}
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from service.bundle import Decision, StatisticPart
-from training.decision.parts import BANK_SIZE, NEIGHBOURS, Knn, Logit, Mos, bank_rows
+from training.decision.parts import BANK_SIZE, NEIGHBOURS, Knn, Logit, Mos, Part, bank_rows
 from training.errors import SettingError
 from training.model.group_softmax import GroupHead, minimum_others_score
 
@@ -38,22 +38,23 @@ class Statistic(nn.Module):
     means: Tensor  # (P,) of each of the P parts
     deviations: Tensor
 
-    def __init__(self, parts: Sequence[nn.Module], means: Tensor, deviations: Tensor, held_out: int) -> None:
+    def __init__(self, parts: Sequence[Part], means: Tensor, deviations: Tensor, held_out: int) -> None:
         super().__init__()
+        self._parts = tuple(parts)  # as what they are; the list below makes their buffers this module's
         self.parts = nn.ModuleList(parts)
         self.held_out = held_out  # pictures that the moments are of
         self.register_buffer("means", means)
         self.register_buffer("deviations", deviations)
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:  # noqa: D102
-        values = torch.stack([part(features, logits) for part in self.parts], dim=1)
+        values = torch.stack([part(features, logits) for part in self._parts], dim=1)
         return ((values - self.means) / self.deviations).sum(dim=1)
 
     def described(self) -> Decision:
         """What the bundle says of it."""
         parts = [
-            StatisticPart(name=part.name, weight=1.0, mean=mean, deviation=deviation, parameters=part.parameters_of())
-            for part, mean, deviation in zip(self.parts, self.means.tolist(), self.deviations.tolist(), strict=True)
+            StatisticPart(name=part.name, weight=1.0, mean=mean, deviation=deviation, parameters={**part.described})
+            for part, mean, deviation in zip(self._parts, self.means.tolist(), self.deviations.tolist(), strict=True)
         ]
         return Decision(
             statistic="+".join(part.name for part in parts), parts=parts, parameters={"held_out": self.held_out}
@@ -91,11 +92,12 @@ def scores(head: GroupHead, statistic: Statistic | None, features: Tensor) -> Te
     with torch.no_grad():
         logits = head(features)
         if statistic is not None:
-            return statistic(features, logits)  # type: ignore[no-any-return]
+            score: Tensor = statistic(features, logits)
+            return score
         return minimum_others_score(head.probabilities(logits)[1])
 
 
-def _part(name: str, head: GroupHead, material: Material, seed: int) -> nn.Module:
+def _part(name: str, head: GroupHead, material: Material, seed: int) -> Part:
     if name == Mos.name:
         return Mos(head)
     if name == Logit.name:

@@ -54,7 +54,9 @@ class RunConfig:
     settings: Settings
     half_features: bool = False  # keep cached features as float16
     outliers: tuple[str, ...] = ()  # folders or lists of foreign pictures, or the word `procedural`
+    outlier_fingerprints: tuple[str, ...] = ()  # of each kind of them
     teacher: Path | None = None  # folder of a finished run to learn from
+    decide_by: str = "mos"  # the statistic that decides, its parts joined by +
 
     @property
     def on_features(self) -> bool:

@@ -47,7 +47,7 @@ def train(config: RunConfig, parts: Split, *, workers: int | None = None) -> Non
     if config.weights is not None:
         read_backbone(config.weights, extractor)
     extractor.open(_open_blocks(config.open_blocks, extractor, config.backbone))
-    features = _features(config, extractor, parts.whole, workers) if config.on_features else None
+    features = frozen_features(config, extractor, parts.whole, workers) if config.on_features else None
     grouping = _grouping(config, extractor, parts, features, workers)
     network = Network(extractor, grouping, zero_heads=config.settings.head_start != "paper")
     if rank() == 0:
@@ -68,7 +68,9 @@ def _open_blocks(blocks: int | None, extractor: Backbone, name: str) -> int | No
     return blocks
 
 
-def _features(config: RunConfig, extractor: Backbone, data: DataSet, workers: int | None) -> NDArray[np.floating]:
+def frozen_features(
+    config: RunConfig, extractor: Backbone, data: DataSet, workers: int | None = None
+) -> NDArray[np.floating]:
     """All views of all pictures, (V, N, D): the backbone runs once over each instead of once an epoch."""
     if rank() == 0 and config.views > 1:
         say(f"approximate: {config.views} views stand for the augmentation and pictures are not mixed; see --online")
