@@ -49,10 +49,10 @@ def text(generator: Generator, side: int) -> Pixels:
     size = _font_size(sized(generator, max(7, side / 16), side * 0.8))
     written = Image.new("L", (side, side))
     draw = ImageDraw.Draw(written)
-    lines = count(generator, 1, max(1, side // size))
+    lines = round(sized(generator, 1, max(1, side // size)))
     left, top = between(generator, -0.2, 0.3) * side, (side - lines * size * 1.1) * generator.random()
     for number in range(lines):
-        length = count(generator, 1, 2 + 2 * side // size)
+        length = count(generator, 1, 2 + 3 * side // (2 * size))
         glyphs = "".join(GLYPHS[place] for place in generator.integers(len(GLYPHS), size=length).tolist())
         draw.text((left, top + 1.1 * number * size), glyphs, 255, _font(size))
     if chance(generator, 0.6):

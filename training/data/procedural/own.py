@@ -61,7 +61,7 @@ def blends(generator: Generator, own: Pixels) -> Pixels:
     if kind < 0.5:
         second = scrambles(generator, second[None])
     below, above = Image.fromarray(first), Image.fromarray(np.ascontiguousarray(second))
-    return np.asarray(Image.blend(below, above, between(generator, 0.4, 0.7)))
+    return np.asarray(Image.blend(below, above, between(generator, 0.4, 0.6)))
 
 
 def scrambles(generator: Generator, own: Pixels) -> Pixels:
