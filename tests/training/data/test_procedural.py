@@ -46,8 +46,10 @@ def generators(number: int) -> Iterator[Generator]:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    """Twelve numbered pictures as the user's own."""
-    return saved(numbered(12), tmp_path_factory.mktemp("own") / "pictures")
+    """Twelve numbered pictures as the user's own, their pixels shuffled: two ramps would blend into one grey."""
+    pixels = numbered(12).reshape(12, SIDE * SIDE, 3)
+    shuffled = pixels[:, np.random.default_rng(0).permutation(SIDE * SIDE)].reshape(12, SIDE, SIDE, 3)
+    return saved(shuffled, tmp_path_factory.mktemp("own") / "pictures")
 
 
 def test_a_picture_is_a_function_of_its_index_alone(own: DataSet) -> None:

@@ -45,7 +45,7 @@ def strokes(generator: Generator, side: int) -> Pixels:
 
 def text(generator: Generator, side: int) -> Pixels:
     """Lines of letters, digits and signs of any size, turned by any angle."""
-    ground, ink, *_ = _inks(generator, 2)
+    ground, ink = _inks(generator, 1)
     size = _font_size(sized(generator, max(7, side / 16), side * 0.8))
     written = Image.new("L", (side, side))
     draw = ImageDraw.Draw(written)

@@ -81,7 +81,7 @@ def _grid(generator: Generator, side: int, *, fewest: int, most: int) -> int:
 
 
 def _turned(pieces: Pixels, generator: Generator) -> Pixels:
-    """Half of the time all pieces as they are, and else half of them mirrored, and half turned by a quarter."""
+    """Half of the time all pieces as they are, and else half of them mirrored, and half mirrored at the diagonal."""
     if chance(generator, 0.5):
         return pieces
     pieces = pieces.copy()
