@@ -20,7 +20,7 @@ from PIL import Image
 from service.preprocess import decode
 from training.data.pixels import Pixels
 from training.data.procedural.chance import generator_of
-from training.data.procedural.pictures import OF_OWN, PAINTED, weathered
+from training.data.procedural.pictures import OF_OWN, PAINTED, painted_visibly, weathered
 
 SIDES = (32, 128, 224)
 PICTURES = 64
@@ -44,7 +44,7 @@ def of_side(side: int, rounds: int) -> dict[str, float]:
         return lambda index: make(generator_of(0, index), own[index % 4 :][:needed])
 
     calls: dict[str, Callable[[int], object]] = {
-        name: lambda index, paint=paint: paint(generator_of(0, index), side) for name, paint in PAINTED.items()
+        name: lambda index, name=name: painted_visibly(name, generator_of(0, index), side) for name in PAINTED
     }
     calls |= {f"{name} ({needed})": of_own(make, needed) for name, (needed, make) in OF_OWN.items()}
     weather = {"weathering": lambda index: weathered(own[index % 8], generator_of(0, index))}

@@ -12,7 +12,7 @@ from training.data.pixels import Pixels
 from training.data.procedural import FAMILIES, ProceduralPictures
 from training.data.procedural.chance import generator_of
 from training.data.procedural.own import blends, jigsaws, mosaics, scrambles
-from training.data.procedural.pictures import OF_OWN, PAINTED, weathered
+from training.data.procedural.pictures import OF_OWN, PAINTED, painted_visibly, weathered
 from training.data.sets import DataSet, read_pictures
 from training.errors import SettingError
 
@@ -83,6 +83,16 @@ def test_every_family_makes_pictures_of_any_side(family: str, side: int, own: Da
     assert read.shape == (40, side, side, 3)
     assert read.dtype == np.uint8
     assert (np.ptp(read.reshape(40, -1, 3), axis=1).max(axis=1) >= 4).all()
+
+
+def test_no_picture_is_empty() -> None:
+    """A dot may fall outside its picture, a few times in a thousand; then another is painted."""
+    drawn = [PAINTED["text"](generator, SIDE) for generator in generators(2000)]
+    empty = [index for index, picture in enumerate(drawn) if (picture == picture[0, 0]).all()]
+    assert empty, "This test needs a case of it; give it more pictures."
+    for index in empty:
+        picture = painted_visibly("text", generator_of(0, index), SIDE)
+        assert (picture != picture[0, 0]).any()
 
 
 @pytest.mark.parametrize("family", PAINTED)

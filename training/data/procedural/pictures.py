@@ -37,6 +37,8 @@ OF_OWN: dict[str, tuple[int, Callable[[Generator, Pixels], Pixels]]] = {
 
 FAMILIES = (*PAINTED, *OF_OWN)
 
+VISIBLE = 8  # of 255, between the least and the greatest of a channel
+
 
 @dataclass(frozen=True)
 class ProceduralPictures:
@@ -81,7 +83,7 @@ class ProceduralPictures:
         for place, own_pictures in enumerate(self._read_own(rows)):
             family, generator = families[place], generators[place]
             if family in PAINTED:
-                picture = PAINTED[family](generator, self.side)
+                picture = painted_visibly(family, generator, self.side)
             else:
                 picture = OF_OWN[family][1](generator, own_pictures)
             pictures[place] = weathered(picture, generator)
@@ -101,6 +103,16 @@ class ProceduralPictures:
 
 def _own_needed(family: str) -> int:
     return OF_OWN[family][0] if family in OF_OWN else 0
+
+
+def painted_visibly(family: str, generator: Generator, side: int) -> Pixels:
+    """A picture of a family made from nothing, painted anew where nearly all of it fell outside the frame."""
+    while True:
+        picture = PAINTED[family](generator, side)
+        # Down and then across: both at once takes a hundred times as long.
+        least, greatest = picture.min(axis=0).min(axis=0), picture.max(axis=0).max(axis=0)
+        if (greatest - least).max() >= VISIBLE:
+            return picture
 
 
 def weathered(picture: Pixels, generator: Generator) -> Pixels:
