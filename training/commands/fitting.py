@@ -72,6 +72,20 @@ def train(
     group_weight: Annotated[float, typer.Option(help="Weight of the group-softmax loss.", min=0)] = 1.0,
     calibration: Annotated[float, typer.Option(help="Share of each class held out for `calibrate`.", min=0)] = 0.1,
     validation: Annotated[float, typer.Option(help="Share of each class held out for choices.", min=0)] = 0.02,
+    outliers: Annotated[
+        list[str] | None,
+        typer.Option(help="Foreign pictures to fit with: a folder, a list file, or `procedural`; repeat for more."),
+    ] = None,
+    outlier_share: Annotated[
+        float, typer.Option(help="Foreign pictures a step, as a share of the batch size.", min=0.01)
+    ] = 0.5,
+    outlier_weight: Annotated[float, typer.Option(help="Weight of the loss on foreign pictures.", min=0)] = 0.5,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a finished run on the same classes whose answers are learnt too.")
+    ] = None,
+    teacher_weight: Annotated[
+        float, typer.Option(help="Share of the loss that the teacher has; the labels have the rest.", min=0, max=1)
+    ] = 0.7,
     follow: Follow = Source.CORRECTED,
     setting: Setting = None,
     half_features: HalfFeatures = False,
@@ -100,6 +114,9 @@ def train(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "augmentation": augmentation and augmentation.value,
+        "outlier_share": outlier_share if outliers else None,
+        "outlier_weight": outlier_weight if outliers else None,
+        "teacher_weight": teacher_weight if teacher else None,
     }
     common = {
         "flat_weight": flat_weight,
@@ -137,6 +154,8 @@ def train(
             recipe=numbers,
             settings=settings,
             half_features=half_features,
+            outliers=options.outlier_sources(outliers or []),
+            teacher=teacher and teacher.resolve(),
         )
         train_network(config, parts, workers=workers)
         first = rank() == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from service.bundle import read_bundle
+from training.data.outliers import PROCEDURAL
 from training.data.pixels import picture_size
 from training.distributed import local_rank, wait_for_all
 from training.errors import SettingError, UnknownBackbone
@@ -58,6 +59,11 @@ def starting_point(blocks: int | None, backbone: str | None, weights: str | None
     wait_for_all()
     source = find_weights(weights)
     return backbone or backbone_name(source), source
+
+
+def outlier_sources(typed: Iterable[str]) -> tuple[str, ...]:
+    """What `--outliers` named, folders and lists as absolute paths."""
+    return tuple(source if source == PROCEDURAL else str(Path(source).resolve()) for source in typed)
 
 
 def one_cycle(given: dict[str, Any], common: dict[str, Any], changes: Iterable[str]) -> Recipe:

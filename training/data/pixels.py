@@ -10,7 +10,9 @@ import io
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,36 @@ from training.errors import DataError
 from training.machine import usable_cores
 
 Pixels = NDArray[np.uint8]
+
+
+class PictureSource(Protocol):
+    """Pictures by their number: a data set, or pictures that are made."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: NDArray[np.int64], side: int) -> Pixels:
+        """The pictures at `rows` (n,), in order: uint8 (n, side, side, 3)."""
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """What identifies them."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a data set, squashed to squares."""
+
+    data: DataSet
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def read(self, rows: NDArray[np.int64], side: int) -> Pixels:
+        """Raises DataError that names a file which cannot be read."""
+        return read_rows(self.data, rows, height=side, width=side)
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """That of the data set."""
+        return self.data.fingerprint()
 
 
 def read_picture(file: Path, *, height: int, width: int) -> Pixels:

@@ -53,6 +53,8 @@ class RunConfig:
     recipe: Recipe
     settings: Settings
     half_features: bool = False  # keep cached features as float16
+    outliers: tuple[str, ...] = ()  # folders or lists of foreign pictures, or the word `procedural`
+    teacher: Path | None = None  # folder of a finished run to learn from
 
     @property
     def on_features(self) -> bool:
@@ -136,9 +138,9 @@ def load_run(folder: Path) -> FinishedRun:
 
 
 def _config(saved: dict[str, Any]) -> RunConfig:
-    paths = {name: saved[name] and Path(saved[name]) for name in ("data", "out", "weights", "features")}
+    paths = {name: saved.get(name) and Path(saved[name]) for name in ("data", "out", "weights", "features", "teacher")}
     nested = {"recipe": Recipe(**saved["recipe"]), "settings": restored(saved["settings"])}
-    return RunConfig(**{**saved, **paths, **nested})
+    return RunConfig(**{**saved, **paths, **nested, "outliers": tuple(saved.get("outliers", ()))})
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.data.outliers import Procedural, read_outliers
+from training.data.pixels import PictureSource
 from training.data.sets import DataSet
 from training.data.splits import Split
 from training.distributed import rank
@@ -21,7 +23,9 @@ from training.fitting.batches import feature_batches, picture_batches
 from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
 from training.fitting.feature_cache import CHUNK
 from training.fitting.loop import fit
+from training.fitting.recipes import Recipe
 from training.fitting.run import RunConfig, close_run, open_run
+from training.fitting.teacher import read_teacher
 from training.grouping.groups import Grouping, warnings
 from training.grouping.strategies import grouping_of
 from training.model.backbone import Backbone
@@ -29,6 +33,8 @@ from training.model.backbones import backbone
 from training.model.network import Heads, Network
 from training.progress import say
 from training.weights.reading import read_backbone
+
+MOST_PROCEDURAL = 1_000_000  # that a run on pictures can meet; each is made when it is asked for
 
 
 def train(config: RunConfig, parts: Split, *, workers: int | None = None) -> None:
@@ -118,8 +124,22 @@ def _fit_network(config: RunConfig, network: Network, parts: Split, workers: int
         features = extract_all(network.backbone, held_out, config.size, bf16=recipe.bf16, workers=workers)
         return _accuracy(network, features, held_out.labels)
 
-    batches = picture_batches(parts.fitted, config.load_size, config.size, recipe, workers=workers)
-    return fit(network, batches, recipe, config.out, report)
+    batches = picture_batches(
+        parts.fitted,
+        config.load_size,
+        config.size,
+        recipe,
+        _foreign(config.outliers, recipe, parts.fitted),
+        workers=workers,
+    )
+    teacher = None if config.teacher is None else read_teacher(config.teacher, parts.whole.classes)
+    return fit(network, batches, recipe, config.out, report, teacher=teacher)
+
+
+def _foreign(sources: Sequence[str], recipe: Recipe, fitted: DataSet) -> list[tuple[PictureSource, int]]:
+    """The foreign pictures of a run on pictures, and how many of each kind stand in a batch."""
+    size = round(recipe.outlier_share * recipe.batch_size)
+    return read_outliers(sources).kinds(size, Procedural(MOST_PROCEDURAL, recipe.seed, fitted))
 
 
 def _fit_heads(config: RunConfig, network: Network, parts: Split, features: NDArray[np.floating]) -> Network:
