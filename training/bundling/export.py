@@ -36,6 +36,7 @@ PROVENANCE = (
     "size",
     "calibration",
     "validation",
+    "group_by",
     "recipe",
     "settings",
 )

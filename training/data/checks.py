@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data.pixels import encoded
 from training.data.series import rows_by_label
-from training.data.sets import DataSet
-from training.data.survey import Survey, content_hash
+from training.data.sets import DataSet, read_data_set
+from training.data.splits import with_substitutes
+from training.data.survey import Survey, content_hash, survey
 from training.errors import DataError
 
 FEW = 20
@@ -29,14 +31,14 @@ class Finding:
     fatal: bool
 
 
-def findings(data: DataSet, survey: Survey, *, unreadable_is_fatal: bool = True) -> list[Finding]:
+def findings(data: DataSet, seen: Survey, *, unreadable_is_fatal: bool = True) -> list[Finding]:
     """All that is wrong with a data set; what stops a fit comes first."""
     found = [
-        *_unreadable(data, survey, fatal=unreadable_is_fatal),
+        *_unreadable(data, seen, fatal=unreadable_is_fatal),
         *_empty_classes(data),
-        *_in_two_classes(data, survey),
+        *_in_two_classes(data, seen),
         *_small_classes(data),
-        *_twice_in_a_class(data, survey),
+        *_twice_in_a_class(data, seen),
     ]
     return sorted(found, key=lambda finding: not finding.fatal)
 
@@ -53,6 +55,17 @@ def check(found: Iterable[Finding], warn: Callable[[str], None]) -> None:
         raise DataError("\n".join(fatal))
 
 
+def read_checked(path: Path, *, substitutes: bool, seed: int, warn: Callable[[str], None]) -> tuple[DataSet, Survey]:
+    """Read a data set and every picture of it once, and stop where something is wrong; see `findings` and `check`.
+
+    With `substitutes`, pictures that cannot be read are replaced as the authors' code does.
+    """
+    data = read_data_set(path)
+    seen = survey(data)
+    check(findings(data, seen, unreadable_is_fatal=not substitutes), warn)
+    return with_substitutes(data, seed=seed) if substitutes else data, seen
+
+
 def shared_pictures(one: DataSet, other: DataSet) -> list[str]:
     """The paths of pictures of `one` that are in `other` too, by content and whatever they are called."""
     hashes, others = (
@@ -61,8 +74,8 @@ def shared_pictures(one: DataSet, other: DataSet) -> list[str]:
     return [one.paths[int(row)] for row in np.flatnonzero(np.isin(hashes, others))]
 
 
-def _unreadable(data: DataSet, survey: Survey, *, fatal: bool) -> list[Finding]:
-    named = [f"{data.paths[row]} ({why})" for row, why in survey.unreadable.items()]
+def _unreadable(data: DataSet, seen: Survey, *, fatal: bool) -> list[Finding]:
+    named = [f"{data.paths[row]} ({why})" for row, why in seen.unreadable.items()]
     sentence = f"{len(named)} of {len(data)} pictures cannot be read: {listed(named)}; replace or remove each."
     return [Finding(sentence, fatal)] if named else []
 
@@ -83,9 +96,9 @@ def _small_classes(data: DataSet) -> list[Finding]:
     return [Finding(sentence, False)] if small else []
 
 
-def _in_two_classes(data: DataSet, survey: Survey) -> list[Finding]:
+def _in_two_classes(data: DataSet, seen: Survey) -> list[Finding]:
     """Some few are mislabelled, which large public sets have too; two equal folders are no two classes."""
-    across = [rows for rows in _copies(survey.hashes) if len(set(data.labels[rows].tolist())) > 1]
+    across = [rows for rows in _copies(seen.hashes) if len(set(data.labels[rows].tolist())) > 1]
     if not across:
         return []
     shared = np.bincount(np.concatenate([data.labels[rows] for rows in across]), minlength=len(data.classes))
@@ -96,8 +109,8 @@ def _in_two_classes(data: DataSet, survey: Survey) -> list[Finding]:
     return [Finding(sentence, bool((shared > SHARED * _counts(data)).any()))]
 
 
-def _twice_in_a_class(data: DataSet, survey: Survey) -> list[Finding]:
-    twice = [rows for rows in _copies(survey.hashes) if len(set(data.labels[rows].tolist())) == 1]
+def _twice_in_a_class(data: DataSet, seen: Survey) -> list[Finding]:
+    twice = [rows for rows in _copies(seen.hashes) if len(set(data.labels[rows].tolist())) == 1]
     sentence = f"The same picture more than once in its class, {len(twice)} times: {_equal(data, twice)}."
     return [Finding(sentence, False)] if twice else []
 

@@ -26,6 +26,7 @@ class Split:
     calibration_rows: NDArray[np.int64]
     validation_rows: NDArray[np.int64]
     fitted_rows: NDArray[np.int64]
+    series: Series | None = None  # (N,), which no part shares with another
 
     @property
     def part(self) -> NDArray[np.uint8]:
@@ -57,13 +58,13 @@ def split(whole: DataSet, *, calibration: float, validation: float, seed: int, s
     """
     if series is None:
         return Split(whole, *_rows(whole, (calibration, validation), seed))
-    return split_by_part(whole, draw_series(whole.labels, series, (calibration, validation), seed))
+    return split_by_part(whole, draw_series(whole.labels, series, (calibration, validation), seed), series)
 
 
-def split_by_part(whole: DataSet, part: NDArray[np.uint8]) -> Split:
-    """The split that says of each picture (N,) which part it is in: FITTED, CALIBRATION or VALIDATION."""
+def split_by_part(whole: DataSet, part: NDArray[np.uint8], series: Series | None) -> Split:
+    """The split that has each picture in its part (N,): FITTED, CALIBRATION or VALIDATION."""
     calibration, validation, fitted = (np.flatnonzero(part == which) for which in (CALIBRATION, VALIDATION, FITTED))
-    return Split(whole, calibration, validation, fitted)
+    return Split(whole, calibration, validation, fitted, series)
 
 
 def hold_out(data: DataSet, fractions: Sequence[float], *, seed: int) -> list[DataSet]:
