@@ -40,6 +40,7 @@ PROVENANCE = (
     "calibration",
     "validation",
     "outlier_fingerprints",
+    "group_by",
     "recipe",
     "settings",
 )

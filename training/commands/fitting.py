@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from training.commands import Bf16, Follow, HalfFeatures, Seed, Setting, Source, Weights, Workers, announce, app
+from training.commands import (
+    Bf16,
+    Follow,
+    GroupBy,
+    HalfFeatures,
+    Seed,
+    Setting,
+    Source,
+    Weights,
+    Workers,
+    announce,
+    app,
+)
 
 
 class RecipeName(StrEnum):
@@ -86,6 +98,7 @@ def train(
     teacher_weight: Annotated[
         float, typer.Option(help="Share of the loss that the teacher has; the labels have the rest.", min=0, max=1)
     ] = 0.7,
+    group_by: GroupBy = None,
     follow: Follow = Source.CORRECTED,
     setting: Setting = None,
     half_features: HalfFeatures = False,
@@ -100,9 +113,11 @@ def train(
     from training import reproduction
     from training.bundling.export import export as export_bundle
     from training.commands import options
+    from training.data.checks import read_checked
+    from training.data.series import find_series
     from training.data.splits import split
     from training.distributed import process_group, rank
-    from training.fitting.run import RunConfig
+    from training.fitting.run import RunConfig, read_split
     from training.fitting.train import train as train_network
 
     settings = reproduction.settings(follow.value, setting or ())
@@ -129,13 +144,19 @@ def train(
     with process_group():
         name, start = options.starting_point(blocks, backbone, weights)
         substitutes = settings.unreadable == "official"
-        parts = split(data, calibration=calibration, validation=validation, substitutes=substitutes, seed=seed)
+        whole, seen = read_checked(data, substitutes=substitutes, seed=seed, warn=options.warn)
+        # The paper draws pictures one by one.
+        by_series = group_by is not None or recipe is RecipeName.ONE_CYCLE
+        series = find_series(whole, seen.thumbnails, group_by=group_by) if by_series else None
+        parts = read_split(out, whole) or split(
+            whole, calibration=calibration, validation=validation, seed=seed, series=series
+        )
         if recipe is RecipeName.ONE_CYCLE:
             numbers = options.one_cycle(given, common, setting or ())
         else:
             numbers = options.paper(given, common, len(parts.fitted_rows), settings, on_features=on_features)
         cropped = recipe is RecipeName.PAPER
-        side, load_side = options.sizes(size, start, parts.whole.root / parts.whole.paths[0], cropped=cropped)
+        side, load_side = options.sizes(size, start, whole.root / whole.paths[0], cropped=cropped)
         config = RunConfig(
             data=data.resolve(),
             out=out,
@@ -156,6 +177,7 @@ def train(
             half_features=half_features,
             outliers=options.outlier_sources(outliers or []),
             teacher=teacher and teacher.resolve(),
+            group_by=group_by,
         )
         train_network(config, parts, workers=workers)
         first = rank() == 0

@@ -61,7 +61,7 @@ class Pictures:
 def read_picture(file: Path, *, height: int, width: int) -> Pixels:
     """One picture, uint8 (H, W, 3). Raises DataError that names a file which cannot be read."""
     try:
-        return decode(_encoded(file), height=height, width=width)
+        return decode(encoded(file), height=height, width=width)
     except (OSError, InputError) as error:
         raise DataError(f"The picture {file} cannot be read ({error}) Replace it or remove it.") from error
 
@@ -104,13 +104,14 @@ def read_ahead(data: DataSet, batch_size: int, *, height: int, width: int) -> It
 def picture_size(file: Path) -> tuple[int, int]:
     """Height and width of one picture in pixels, by its header. Raises DataError that names the file."""
     try:
-        with Image.open(io.BytesIO(_encoded(file))) as picture:
+        with Image.open(io.BytesIO(encoded(file))) as picture:
             return picture.height, picture.width
     except OSError as error:
         raise DataError(f"The picture {file} cannot be read; replace it or remove it.") from error
 
 
-def _encoded(file: Path) -> bytes:
+def encoded(file: Path) -> bytes:
+    """The bytes of one picture, in a file of its own or inside a shard. Raises OSError."""
     span = span_of(str(file))
     if span is None:
         return file.read_bytes()

@@ -40,7 +40,7 @@ MOST_PROCEDURAL = 1_000_000  # that a run on pictures can meet; each is made whe
 def train(config: RunConfig, parts: Split, *, workers: int | None = None) -> None:
     """Fit a network as `config` says into the folder `config.out`, resuming an interrupted run there.
 
-    `parts` are `config.split()`; `workers` are processes that read pictures, by default one for each usable core.
+    `parts` are of `config.split`; `workers` are processes that read pictures, by default one for each usable core.
     """
     torch.manual_seed(config.recipe.seed)
     extractor = backbone(config.backbone)
