@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Bundle, Canary, Decision, Group, InputSpec, Manifest, sha256_hex, write_bundle
+from service.bundle import Bundle, Canary, Group, InputSpec, Manifest, sha256_hex, write_bundle
 from service.preprocess import decode
 from training.bundling.canaries import canary_pictures
 from training.bundling.fit_detectors import detector_statistics
 from training.bundling.graph import OUTPUTS, Guard, check_parity
+from training.bundling.own_figures import own_figures
 from training.bundling.own_pictures import OwnPictures, own_pictures
 from training.decision.statistic import MOS, Material, fit_statistic
 from training.detectors import Head
@@ -64,8 +65,8 @@ def export(
     run = load_run(run_path)
     settings = _settings(run.config.settings, changes)
     folded, side, seed = fold(run.network), run.config.size, run.config.recipe.seed
-    needs_pictures = statistics or run.config.decide_by != MOS
-    own = own_pictures(run, folded, run.split()) if needs_pictures else None
+    parts = run.split() if statistics or run.config.decide_by != MOS else None
+    own = None if parts is None else own_pictures(run, folded, parts)
     statistic = None if own is None else fit_statistic(run.config.decide_by, folded.group, _material(own), seed=seed)
     guard = Guard(folded, statistic)
     model = to_onnx(guard, side, OUTPUTS)
@@ -74,11 +75,16 @@ def export(
     rows = Session(model).run(pixels)
     check_parity(guard, pixels, rows)
     head = Head(folded.flat.weight.detach().numpy(), folded.flat.bias.detach().numpy())
-    learnt = detector_statistics(folded, head, own, side, settings, seed) if statistics and own else {}
+    learnt: dict[str, NDArray[Any]] = {}
+    metrics: dict[str, Any] = {}
+    if statistics and own and parts:
+        learnt = detector_statistics(folded, head, own, side, settings, seed)
+        metrics = own_figures(run, folded, own, parts)
+    manifest = _manifest(run, settings, model, name=name, version=version)
     decision = None if statistic is None else statistic.described()
     return write_bundle(
         out,
-        manifest=_manifest(run, settings, decision, model, name=name, version=version),
+        manifest=manifest.model_copy(update={"decision": decision, "metrics": metrics}),
         model=model,
         canaries=_canaries(encoded, rows),
         detectors=detectors_file(head, learnt),
@@ -100,9 +106,7 @@ def _settings(settings: Settings, changes: Iterable[str]) -> Settings:
     return change(settings, changes)
 
 
-def _manifest(
-    run: FinishedRun, settings: Settings, decision: Decision | None, model: bytes, *, name: str, version: str
-) -> Manifest:
+def _manifest(run: FinishedRun, settings: Settings, model: bytes, *, name: str, version: str) -> Manifest:
     members = zip(run.grouping.names, run.grouping.members, strict=True)
     return Manifest(
         name=name,
@@ -114,9 +118,7 @@ def _manifest(
         groups=[Group(name=group, classes=list(classes)) for group, classes in members],
         backbone=run.config.backbone,
         precision="float32",
-        decision=decision,
         training=_provenance(run, settings),
-        metrics={},
     )
 
 

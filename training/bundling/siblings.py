@@ -61,6 +61,14 @@ class Siblings:
     pictures: int
     let_in: tuple[Share, ...]
 
+    def sentence(self) -> str:
+        """What a person should know before trusting the guard."""
+        shares = ", ".join(f"{share.share:.0%} at TPR {share.tpr:.0%}" for share in self.let_in)
+        return (
+            f"unseen siblings: pictures of classes like yours that were never fitted would be let in: {shares} "
+            f"(AUROC {self.auroc:.3f}, {self.folds} folds of classes)"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """What the manifest keeps of it."""
         return asdict(self) | {"let_in": [asdict(share) | {"interval": list(share.interval)} for share in self.let_in]}
