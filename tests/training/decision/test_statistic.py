@@ -1,0 +1,115 @@
+"""What decides: each part against its formula, joined as the bundle says."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from training.decision.parts import Knn, Logit, Mos, bank_rows
+from training.decision.statistic import Material, fit_statistic, part_names, scores
+from training.errors import SettingError
+from training.grouping.groups import Grouping
+from training.model.group_softmax import GroupHead, minimum_others_score
+
+pytestmark = pytest.mark.numeric
+
+GROUPS = Grouping(("g", "h"), ((0, 2), (1, 3, 4)))
+
+
+@pytest.fixture
+def head() -> GroupHead:
+    """A head with random weights on six features."""
+    torch.manual_seed(0)
+    return GroupHead(6, GROUPS)
+
+
+@pytest.fixture
+def features() -> Tensor:
+    """Forty pictures' features, not negative as a backbone's are."""
+    return torch.rand(40, 6, generator=torch.Generator().manual_seed(1))
+
+
+def material(features: Tensor) -> Material:
+    """Thirty pictures that were fitted on, ten held out."""
+    return Material(features[:30].numpy(), np.arange(30) % 5, features[30:].numpy())
+
+
+def test_mos_as_log_odds_ranks_as_mos(head: GroupHead, features: Tensor) -> None:
+    """log((1 - p) / p) of the smallest *others* probability."""
+    logits = head(features)
+    smallest = -minimum_others_score(head.probabilities(logits)[1])
+    expected = torch.log((1 - smallest) / smallest)
+    torch.testing.assert_close(Mos(head)(features, logits), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_mos_as_log_odds_tells_what_float32_probabilities_cannot(head: GroupHead) -> None:
+    """Two pictures whose *others* probabilities are both rounded to 0 keep their order."""
+    logits = torch.zeros(2, 7)
+    logits[0, 1], logits[1, 1] = 200.0, 300.0
+    low, high = Mos(head)(torch.zeros(2, 6), logits).tolist()
+    assert low < high
+
+
+def test_the_largest_class_logit_leaves_others_out(head: GroupHead) -> None:
+    """An *others* logit is the first of its group, whatever it is."""
+    logits = torch.tensor([[90.0, 1.0, 2.0, 80.0, 3.0, -1.0, 0.0]])
+    assert Logit(head)(torch.zeros(1, 6), logits).tolist() == [3.0]
+
+
+def test_knn_is_the_distance_to_the_kth_nearest_on_the_unit_sphere(features: Tensor) -> None:
+    """Against distances computed one by one."""
+    part = Knn(features[:30], k=3)
+    bank = features[:30].double() / features[:30].double().norm(dim=1, keepdim=True)
+    asked = features[30:].double() / features[30:].double().norm(dim=1, keepdim=True)
+    expected = -torch.cdist(asked, bank).sort(dim=1).values[:, 2]
+    torch.testing.assert_close(part(features[30:], torch.zeros(0)).double(), expected, rtol=1e-2, atol=2e-3)
+
+
+def test_a_bank_has_its_share_of_every_class() -> None:
+    """A class of few pictures keeps them all before a large one fills the rest."""
+    labels = np.array([0] * 50 + [1] * 3 + [2] * 20)
+    rows = bank_rows(labels, 15, seed=0)
+    assert np.bincount(labels[rows]).tolist() == [6, 3, 6]
+    assert len(set(rows.tolist())) == 15
+
+
+def test_joined_parts_are_standardised_on_held_out_pictures(head: GroupHead, features: Tensor) -> None:
+    """On those the mean of the sum is 0, and each part's deviation is 1."""
+    statistic = fit_statistic("mos+logit", head, material(features), seed=0)
+    assert statistic is not None
+    held_out = features[30:]
+    with torch.no_grad():
+        logits = head(held_out)
+        each = [
+            (v - v.mean()) / v.std(correction=0) for v in (Mos(head)(held_out, logits), Logit(head)(held_out, logits))
+        ]
+    torch.testing.assert_close(scores(head, statistic, held_out), each[0] + each[1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_bundle_says_what_the_graph_computes(head: GroupHead, features: Tensor) -> None:
+    """From the description alone the score can be computed again."""
+    statistic = fit_statistic("mos+knn", head, material(features), seed=0)
+    assert statistic is not None
+    described = statistic.described()
+    assert described.statistic == "mos+knn"
+    assert described.parts[1].parameters["bank"] == 30
+    with torch.no_grad():
+        logits = head(features)
+        values = {"mos": Mos(head)(features, logits), "knn": statistic.parts[1](features, logits)}
+    expected = sum(part.weight * (values[part.name].double() - part.mean) / part.deviation for part in described.parts)
+    torch.testing.assert_close(scores(head, statistic, features).double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_mos_alone_is_the_papers_score(head: GroupHead, features: Tensor) -> None:
+    """No statistic is fitted, and the score is -min(others)."""
+    assert fit_statistic("mos", head, material(features), seed=0) is None
+    with torch.no_grad():
+        expected = minimum_others_score(head.probabilities(head(features))[1])
+    assert torch.equal(scores(head, None, features), expected)
+
+
+@pytest.mark.parametrize("name", ["mos+mos", "energy", "", "mos+"])
+def test_a_statistic_that_cannot_be_made_is_one_sentence(name: str) -> None:
+    """It names the parts that there are."""
+    with pytest.raises(SettingError, match=r"--decide-by is .*join different ones of mos, "):
+        part_names(name)
