@@ -3,6 +3,7 @@
     model.onnx          the graph, one file
     bundle.json         Manifest
     calibration.json    Calibration; absent until calibrated
+    card.md, card.png   the same to read, with the score distributions; the picture is optional
     detectors.npz       optional, for evaluation
     canary/             encoded images, and expected.json with the outputs expected of them
 
@@ -19,8 +20,13 @@ from service.bundle.schema import (
     Canary,
     Group,
     InputSpec,
+    LetIn,
+    LetInByScale,
     Manifest,
+    OperatingPoint,
     ReferenceScores,
+    Strangers,
+    StrangerSet,
     sha256_hex,
 )
 from service.bundle.writing import write_bundle, write_calibration
@@ -31,8 +37,13 @@ __all__ = [
     "Canary",
     "Group",
     "InputSpec",
+    "LetIn",
+    "LetInByScale",
     "Manifest",
+    "OperatingPoint",
     "ReferenceScores",
+    "StrangerSet",
+    "Strangers",
     "read_bundle",
     "sha256_hex",
     "write_bundle",

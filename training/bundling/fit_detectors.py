@@ -38,6 +38,7 @@ def add_statistics(bundle: Bundle, network: Network, head: Head, parts: Split, s
         model=bundle.model_path.read_bytes(),
         canaries=bundle.canaries,
         calibration=bundle.calibration,
+        card=bundle.card,
         detectors=detectors_file(head, statistics),
     )
 
