@@ -16,6 +16,8 @@ below from `service.bundle` itself.
 
 from service.bundle.reading import Bundle, read_bundle
 from service.bundle.schema import (
+    CARD_FILE,
+    CARD_PICTURE_FILE,
     Calibration,
     Canary,
     Group,
@@ -32,6 +34,8 @@ from service.bundle.schema import (
 from service.bundle.writing import write_bundle, write_calibration
 
 __all__ = [
+    "CARD_FILE",
+    "CARD_PICTURE_FILE",
     "Bundle",
     "Calibration",
     "Canary",

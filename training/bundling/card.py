@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from service.bundle import Calibration, LetIn, Manifest, OperatingPoint
-from service.bundle.schema import CARD_FILE, CARD_PICTURE_FILE
+from service.bundle import CARD_FILE, CARD_PICTURE_FILE, Calibration, LetIn, Manifest, OperatingPoint
 from training.bundling.guarantee import minimum_count
 from training.bundling.operating_points import TPRS
 from training.bundling.strangers import JudgedStrangers
@@ -83,7 +82,7 @@ def guarantee(calibration: Calibration) -> str:
     return (
         f"At its threshold of {calibration.threshold:.6g} at least {_percent(calibration.tpr)} of pictures like the "
         f"{calibration.n} it was calibrated on are accepted, with {_percent(calibration.confidence)} confidence "
-        f"(rank {calibration.k} from the lowest; the true TPR lies between {low:.2%} and {high:.2%})."
+        f"(rank {calibration.k} from the lowest; the true TPR lies between {100 * low:.2f} and {100 * high:.2f} %)."
     )
 
 
@@ -171,7 +170,7 @@ def _cells(point: OperatingPoint, calibration: Calibration, siblings: Siblings |
     cells = [f"{point.threshold:.6g}"]
     if _has_accuracy(calibration):
         assert point.accuracy_on_accepted is not None
-        cells.append(f"{point.accuracy_on_accepted:.1%}".replace("%", " %"))
+        cells.append(f"{100 * point.accuracy_on_accepted:.1f} %")
     for name in _names(calibration):
         cells.append(_let_in(point.strangers[name].scaled))
         if _was_scaled(name, calibration):

@@ -19,7 +19,7 @@ from service.verdict import accepts
 Scores = NDArray[np.float64]
 
 DOTS_PER_INCH = 120
-BINS = 60
+BINS = 45
 OWN, FOREIGN, TURNED_AWAY = "#0072B2", "#D55E00", "#C4C4C4"  # blue and orange of Okabe and Ito's, apart in grey too
 LEFT_OUT = 0.005  # of all scores, at either end
 LABEL_GAP = 0.1  # of the panel's width, between the labels of two thresholds
@@ -34,12 +34,12 @@ def draw(calibration: Calibration, own: Scores, strangers: Mapping[str, Scores])
 
 def figure(calibration: Calibration, own: Scores, strangers: Mapping[str, Scores]) -> Figure:
     """A panel for one's own scores (n,) and for each foreign set; what the chosen threshold accepts is in colour."""
-    panels = {"your own": own, **strangers}
-    drawn = Figure(figsize=(8.5, 1.0 * len(panels) + 1.3), layout="constrained")
+    panels = [("your own", own), *strangers.items()]
+    drawn = Figure(figsize=(8.5, 1.0 * len(panels) + 1.5), layout="constrained")
     axes: list[Axes] = list(drawn.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0])
     thresholds = {point.tpr: point.threshold for point in calibration.operating_points}
-    bins = _bins(np.concatenate(list(panels.values())), calibration.threshold, list(thresholds.values()))
-    for axis, (name, scores) in zip(axes, panels.items(), strict=True):
+    bins = _bins(np.concatenate([scores for _, scores in panels]), calibration.threshold, list(thresholds.values()))
+    for axis, (name, scores) in zip(axes, panels, strict=True):
         accepted = accepts(scores, calibration.threshold)
         _fill(axis, scores, ~accepted, bins, TURNED_AWAY)
         _fill(axis, scores, accepted, bins, OWN if axis is axes[0] else FOREIGN)
@@ -51,7 +51,10 @@ def figure(calibration: Calibration, own: Scores, strangers: Mapping[str, Scores
         share = f"{100 * accepted.mean():.1f} %\n{'accepted' if axis is axes[0] else 'let in'}"
         axis.text(1.01, 0.5, share, transform=axis.transAxes, va="center")
     _label(axes[0], thresholds, calibration.tpr)
-    axes[-1].set_xlabel("score, higher = in-distribution; heights on a square-root scale; grey is turned away")
+    axes[-1].set_xlabel(
+        "score, higher = in-distribution; grey is turned away; heights on a square-root scale\n"
+        "foreign pictures no larger than your own"
+    )
     return drawn
 
 
@@ -74,11 +77,9 @@ def _line(chosen: bool) -> dict[str, str | float]:
 
 def _label(axis: Axes, thresholds: Mapping[float, float], chosen: float) -> None:
     """Write the TPR of each threshold above the panel, moved apart where thresholds lie close."""
-    left, right = axis.get_xlim()
-    gap = LABEL_GAP * (right - left)
-    place = -np.inf
-    for tpr, threshold in sorted(thresholds.items(), key=lambda item: item[1]):
-        place = max(threshold, place + gap)
+    ascending = sorted(thresholds.items(), key=lambda item: item[1])
+    places = _apart([threshold for _, threshold in ascending], *axis.get_xlim())
+    for (tpr, threshold), place in zip(ascending, places, strict=True):
         axis.annotate(
             f"TPR {100 * tpr:g} %",
             (threshold, 1),
@@ -90,3 +91,13 @@ def _label(axis: Axes, thresholds: Mapping[float, float], chosen: float) -> None
             fontweight="bold" if tpr == chosen else "normal",
             arrowprops={"arrowstyle": "-", "linewidth": 0.7},
         )
+
+
+def _apart(ascending: Sequence[float], left: float, right: float) -> list[float]:
+    """Places from `left` to `right`, each as near to its own as leaves a gap to the one before."""
+    gap = LABEL_GAP * (right - left)
+    places: list[float] = []
+    for wanted in ascending:
+        places.append(max(wanted, places[-1] + gap) if places else wanted)
+    beyond = max(0.0, places[-1] - right) if places else 0.0
+    return [place - beyond for place in places]

@@ -32,7 +32,8 @@ def _as_table(rows: list[Row]) -> Table:
     for index, title in enumerate(header):
         grid.add_column(Text(title), justify="right" if index else "left")
     for row in body:
-        grid.add_row(*map(Text, row), style="bold" if row[0].endswith(CHOSEN) else None)
+        cells = (Text(cell.replace(" [", "\n[")) for cell in row)  # intervals below, or few terminals are wide enough
+        grid.add_row(*cells, style="bold" if row[0].endswith(CHOSEN) else None)
     return grid
 
 

@@ -1,7 +1,11 @@
 """What is told of the model is what its bundle holds."""
 
+from dataclasses import replace
+
 from service.bundle import Bundle
 from service.http import schemas
+from service.http.answers import model_card
+from tests.service.bundle.parts import a_judged_calibration
 from tests.service.running_app import RunningApp
 
 
@@ -17,3 +21,15 @@ async def test_the_model_card_tells_the_model_and_its_guarantee(running: Running
     assert card.guarantee is not None
     for name in ("n", "k", "tpr", "confidence", "tpr_interval", "created", "method"):
         assert getattr(card.guarantee, name) == getattr(calibration, name)
+
+
+def test_the_model_card_tells_what_gets_in(tiny_bundle: Bundle) -> None:
+    """Every operating point with its strangers, as the calibration has them; none where there are none."""
+    judged = a_judged_calibration()
+    card = model_card(replace(tiny_bundle, calibration=judged), "cpu")
+    assert card.guarantee is not None
+    assert card.guarantee.operating_points == judged.operating_points
+    assert card.guarantee.strangers == judged.strangers
+    bare = model_card(tiny_bundle, "cpu").guarantee
+    assert bare is not None
+    assert (bare.operating_points, bare.strangers) == ([], None)
