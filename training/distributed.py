@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import distributed
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -57,3 +60,12 @@ def wait_for_all() -> None:
     """Return once every process has come here."""
     if distributed.is_initialized():
         distributed.barrier()
+
+
+def gather(part: T) -> list[T]:
+    """What every process has, in order of rank."""
+    if not distributed.is_initialized():
+        return [part]
+    parts: list[T | None] = [None] * world_size()
+    distributed.all_gather_object(parts, part)
+    return [part for part in parts if part is not None]

@@ -66,7 +66,7 @@ def markdown(manifest: Manifest, calibration: Calibration, *, with_picture: bool
     """The card as text; figures of foreign pictures are of those scaled to one's own size unless they say otherwise."""
     sections = [
         f"# {manifest.name} {manifest.version}: what gets in",
-        f"{guarantee(calibration)} What decides is `{decided_by(manifest)}`.",
+        f"{guarantee(calibration)} What decides is `{manifest.decided_by}`.",
         _markdown_table(table(manifest, calibration)),
         *_explanations(manifest, calibration),
         HOW_TO_CHOOSE,
@@ -84,11 +84,6 @@ def guarantee(calibration: Calibration) -> str:
         f"{calibration.n} it was calibrated on are accepted, with {_percent(calibration.confidence)} confidence "
         f"(rank {calibration.k} from the lowest; the true TPR lies between {100 * low:.2f} and {100 * high:.2f} %)."
     )
-
-
-def decided_by(manifest: Manifest) -> str:
-    """The name of the statistic that decides."""
-    return str(getattr(manifest, "decided_by", "mos"))
 
 
 def table(manifest: Manifest, calibration: Calibration) -> list[Row]:

@@ -36,6 +36,14 @@ Weights = Annotated[
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn by chance.", min=0)]
 Bf16 = Annotated[bool, typer.Option(help="Backbone in bfloat16: faster where the machine multiplies it.")]
 
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Pictures of one series stay together: what the first group of this regular expression, or all of it, "
+        "matches anywhere in a picture's path (a shop, a camera, a day).",
+    ),
+]
 HalfFeatures = Annotated[bool, typer.Option(help="Keep cached features as float16: half the disk, three digits.")]
 Workers = Annotated[
     int | None,

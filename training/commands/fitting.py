@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from training.commands import Bf16, Follow, HalfFeatures, Seed, Setting, Source, Weights, Workers, announce, app
+from training.commands import (
+    Bf16,
+    Follow,
+    GroupBy,
+    HalfFeatures,
+    Seed,
+    Setting,
+    Source,
+    Weights,
+    Workers,
+    announce,
+    app,
+)
 
 
 class RecipeName(StrEnum):
@@ -72,6 +84,21 @@ def train(
     group_weight: Annotated[float, typer.Option(help="Weight of the group-softmax loss.", min=0)] = 1.0,
     calibration: Annotated[float, typer.Option(help="Share of each class held out for `calibrate`.", min=0)] = 0.1,
     validation: Annotated[float, typer.Option(help="Share of each class held out for choices.", min=0)] = 0.02,
+    outliers: Annotated[
+        list[str] | None,
+        typer.Option(help="Foreign pictures to fit with: a folder, a list file, or `procedural`; repeat for more."),
+    ] = None,
+    outlier_share: Annotated[
+        float, typer.Option(help="Foreign pictures a step, as a share of the batch size.", min=0.01)
+    ] = 0.5,
+    outlier_weight: Annotated[float, typer.Option(help="Weight of the loss on foreign pictures.", min=0)] = 0.5,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a finished run on the same classes whose answers are learnt too.")
+    ] = None,
+    teacher_weight: Annotated[
+        float, typer.Option(help="Share of the loss that the teacher has; the labels have the rest.", min=0, max=1)
+    ] = 0.7,
+    group_by: GroupBy = None,
     follow: Follow = Source.CORRECTED,
     setting: Setting = None,
     half_features: HalfFeatures = False,
@@ -86,9 +113,11 @@ def train(
     from training import reproduction
     from training.bundling.export import export as export_bundle
     from training.commands import options
+    from training.data.checks import read_checked
+    from training.data.series import find_series
     from training.data.splits import split
     from training.distributed import process_group, rank
-    from training.fitting.run import RunConfig
+    from training.fitting.run import RunConfig, read_split
     from training.fitting.train import train as train_network
 
     settings = reproduction.settings(follow.value, setting or ())
@@ -100,6 +129,9 @@ def train(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "augmentation": augmentation and augmentation.value,
+        "outlier_share": outlier_share if outliers else None,
+        "outlier_weight": outlier_weight if outliers else None,
+        "teacher_weight": teacher_weight if teacher else None,
     }
     common = {
         "flat_weight": flat_weight,
@@ -112,13 +144,19 @@ def train(
     with process_group():
         name, start = options.starting_point(blocks, backbone, weights)
         substitutes = settings.unreadable == "official"
-        parts = split(data, calibration=calibration, validation=validation, substitutes=substitutes, seed=seed)
+        whole, seen = read_checked(data, substitutes=substitutes, seed=seed, warn=options.warn)
+        # The paper draws pictures one by one.
+        by_series = group_by is not None or recipe is RecipeName.ONE_CYCLE
+        series = find_series(whole, seen.thumbnails, group_by=group_by) if by_series else None
+        # A teacher's own split, so that it has seen nothing that its pupil holds out.
+        drawn = read_split(out, whole) or (read_split(teacher, whole) if teacher else None)
+        parts = drawn or split(whole, calibration=calibration, validation=validation, seed=seed, series=series)
         if recipe is RecipeName.ONE_CYCLE:
             numbers = options.one_cycle(given, common, setting or ())
         else:
             numbers = options.paper(given, common, len(parts.fitted_rows), settings, on_features=on_features)
         cropped = recipe is RecipeName.PAPER
-        side, load_side = options.sizes(size, start, parts.whole.root / parts.whole.paths[0], cropped=cropped)
+        side, load_side = options.sizes(size, start, whole.root / whole.paths[0], cropped=cropped)
         config = RunConfig(
             data=data.resolve(),
             out=out,
@@ -137,6 +175,9 @@ def train(
             recipe=numbers,
             settings=settings,
             half_features=half_features,
+            outliers=options.outlier_sources(outliers or []),
+            teacher=teacher and teacher.resolve(),
+            group_by=group_by,
         )
         train_network(config, parts, workers=workers)
         first = rank() == 0
@@ -163,6 +204,7 @@ def features(
 ) -> None:
     """Extract the features of a data set once, for `train --features OUT` and `ablate`."""
     from training.commands import options
+    from training.data.pixels import Pictures
     from training.data.sets import read_data_set
     from training.distributed import process_group, rank
     from training.fitting.extraction import Views, cached_features
@@ -179,7 +221,7 @@ def features(
         cached = cached_features(
             out,
             extractor,
-            pictures,
+            Pictures(pictures),
             side,
             Views(views, augmentation=augmentation.value, seed=seed),
             bf16=bf16,

@@ -9,17 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from service.bundle import read_bundle
+from training.data.outliers import PROCEDURAL
 from training.data.pixels import picture_size
-from training.distributed import local_rank, wait_for_all
+from training.distributed import local_rank, rank, wait_for_all
 from training.errors import SettingError, UnknownBackbone
 from training.fitting import hyperrule, recipes
 from training.fitting.recipes import Recipe
 from training.fitting.run import CONFIG_NAME
+from training.progress import say
 from training.reproduction import Settings
 from training.weights.reading import SHIPPED_BUNDLE, backbone_name, find_weights
 
 SMALL_SIDE = 32
 PAPER_SETTINGS = ("mixup", "flip", "schedule", "accumulation")
+
+
+def warn(sentence: str) -> None:
+    """One process of a run warns for all."""
+    if rank() == 0:
+        say(f"warning: {sentence}")
 
 
 def open_blocks(text: str) -> int | None:
@@ -58,6 +66,11 @@ def starting_point(blocks: int | None, backbone: str | None, weights: str | None
     wait_for_all()
     source = find_weights(weights)
     return backbone or backbone_name(source), source
+
+
+def outlier_sources(typed: Iterable[str]) -> tuple[str, ...]:
+    """What `--outliers` named, folders and lists as absolute paths."""
+    return tuple(source if source == PROCEDURAL else str(Path(source).resolve()) for source in typed)
 
 
 def one_cycle(given: dict[str, Any], common: dict[str, Any], changes: Iterable[str]) -> Recipe:

@@ -10,7 +10,9 @@ import io
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +28,43 @@ from training.machine import usable_cores
 Pixels = NDArray[np.uint8]
 
 
+class PictureSource(Protocol):
+    """Pictures by their number: a data set, or pictures that are made."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: NDArray[np.int64], side: int) -> Pixels:
+        """The pictures at `rows` (n,), in order: uint8 (n, side, side, 3)."""
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """What identifies them."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a data set, squashed to squares."""
+
+    data: DataSet
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def read(self, rows: NDArray[np.int64], side: int) -> Pixels:
+        """Raises DataError that names a file which cannot be read."""
+        return read_rows(self.data, rows, height=side, width=side)
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """That of the data set."""
+        return self.data.fingerprint()
+
+
 def read_picture(file: Path, *, height: int, width: int, short_side: int | None = None) -> Pixels:
     """One picture, uint8 (H, W, 3); with `short_side`, as if it had been stored with one of at most so many pixels.
 
     Raises DataError that names a file which cannot be read.
     """
     try:
-        picture = load(_encoded(file))
+        picture = load(encoded(file))
         return squash(scaled_down(picture, short_side) if short_side else picture, height=height, width=width)
     except (OSError, InputError) as error:
         raise DataError(f"The picture {file} cannot be read ({error}) Replace it or remove it.") from error
@@ -89,7 +121,7 @@ def read_ahead(
 def picture_size(file: Path) -> tuple[int, int]:
     """Height and width of one picture in pixels, by its header. Raises DataError that names the file."""
     try:
-        with Image.open(io.BytesIO(_encoded(file))) as picture:
+        with Image.open(io.BytesIO(encoded(file))) as picture:
             return picture.height, picture.width
     except OSError as error:
         raise DataError(f"The picture {file} cannot be read; replace it or remove it.") from error
@@ -100,7 +132,8 @@ def short_sides(data: DataSet) -> NDArray[np.int64]:
     return np.array([min(picture_size(data.root / path)) for path in data.paths])
 
 
-def _encoded(file: Path) -> bytes:
+def encoded(file: Path) -> bytes:
+    """The bytes of one picture, in a file of its own or inside a shard. Raises OSError."""
     span = span_of(str(file))
     if span is None:
         return file.read_bytes()

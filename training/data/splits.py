@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.drawing import draw_series
 from training.data.pixels import read_picture
-from training.data.sets import DataSet, read_data_set
+from training.data.series import Series
+from training.data.sets import DataSet
 from training.errors import DataError
+
+FITTED, CALIBRATION, VALIDATION = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,14 @@ class Split:
     calibration_rows: NDArray[np.int64]
     validation_rows: NDArray[np.int64]
     fitted_rows: NDArray[np.int64]
+    series: Series | None = None  # (N,), which no part shares with another
+
+    @property
+    def part(self) -> NDArray[np.uint8]:
+        """Which part each picture of the whole (N,) is in: FITTED, CALIBRATION or VALIDATION."""
+        part = np.full(len(self.whole), FITTED, np.uint8)
+        part[self.calibration_rows], part[self.validation_rows] = CALIBRATION, VALIDATION
+        return part
 
     @cached_property
     def calibration(self) -> DataSet:
@@ -40,15 +51,20 @@ class Split:
         return self.whole.select(self.fitted_rows)
 
 
-def split(path: Path, *, calibration: float, validation: float, substitutes: bool, seed: int) -> Split:
-    """Read a data set and hold fractions of each class out; the same arguments give the same parts.
+def split(whole: DataSet, *, calibration: float, validation: float, seed: int, series: Series | None = None) -> Split:
+    """Hold fractions of each class out, whole series (N,) where they are given; the same arguments give the same parts.
 
-    With `substitutes`, pictures that cannot be read are replaced as the authors' code does. Raises DataError.
+    Raises DataError where a class has no picture left to fit on.
     """
-    whole = read_data_set(path)
-    if substitutes:
-        whole = with_substitutes(whole, seed=seed)
-    return Split(whole, *_rows(whole, (calibration, validation), seed))
+    if series is None:
+        return Split(whole, *_rows(whole, (calibration, validation), seed))
+    return split_by_part(whole, draw_series(whole.labels, series, (calibration, validation), seed), series)
+
+
+def split_by_part(whole: DataSet, part: NDArray[np.uint8], series: Series | None) -> Split:
+    """The split that has each picture in its part (N,): FITTED, CALIBRATION or VALIDATION."""
+    calibration, validation, fitted = (np.flatnonzero(part == which) for which in (CALIBRATION, VALIDATION, FITTED))
+    return Split(whole, calibration, validation, fitted, series)
 
 
 def hold_out(data: DataSet, fractions: Sequence[float], *, seed: int) -> list[DataSet]:

@@ -23,6 +23,8 @@ from training.errors import CheckpointError, SettingError
 from training.fitting import checkpoint
 from training.fitting.batches import Batch, Batches
 from training.fitting.recipes import Recipe
+from training.fitting.teacher import Teacher
+from training.model.group_softmax import FOREIGN
 from training.model.network import Heads
 from training.progress import say, track
 
@@ -38,21 +40,41 @@ REPORT_EVERY_EPOCHS = 5
 class Objective(nn.Module):
     """The loss of some inputs, as one module, so that several processes can average its gradients."""
 
-    def __init__(self, network: Heads, recipe: Recipe, *, on_features: bool) -> None:
+    def __init__(self, network: Heads, recipe: Recipe, teacher: Teacher | None = None, *, on_features: bool) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
         self.on_features = on_features
+        self._teacher = (teacher,)  # in a tuple, so that its weights are not this module's
 
-    def forward(self, inputs: Tensor, labels: Tensor, partner_labels: Tensor, lam: float) -> Tensor:  # noqa: D102
+    def forward(  # noqa: D102
+        self, inputs: Tensor, labels: Tensor, partner_labels: Tensor, weights: Tensor, lam: float
+    ) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             features = inputs if self.on_features else self.network(inputs)
-        loss = self._loss(features, labels)
-        return loss if lam == 1.0 else lam * loss + (1 - lam) * self._loss(features, partner_labels)
+        losses = self._losses(features, labels)
+        if lam != 1.0:
+            losses = lam * losses + (1 - lam) * self._losses(features, partner_labels)
+        (teacher,) = self._teacher
+        if teacher is not None:
+            losses = self._taught(losses, teacher, inputs, features, labels)
+        return (weights * losses).mean()
 
-    def _loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        weights = {"flat_weight": self.recipe.flat_weight, "group_weight": self.recipe.group_weight}
-        return self.network.loss(features, labels, **weights)
+    def _losses(self, features: Tensor, labels: Tensor) -> Tensor:
+        return self.network.losses(features, labels, **self._head_weights)
+
+    def _taught(self, losses: Tensor, teacher: Teacher, inputs: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+        """Losses (N,) drawn towards the teacher's on the pictures of the classes, which alone it knows."""
+        known = labels != FOREIGN
+        soft = self.network.soft_losses(
+            features[known], teacher.logits(inputs[known]), self.recipe.temperature, **self._head_weights
+        )
+        weight = self.recipe.teacher_weight
+        return losses.index_put((known,), (1 - weight) * losses[known] + weight * soft)
+
+    @property
+    def _head_weights(self) -> dict[str, float]:
+        return {"flat_weight": self.recipe.flat_weight, "group_weight": self.recipe.group_weight}
 
 
 @dataclass
@@ -88,18 +110,19 @@ def fit(
     run: Path,
     report: Callable[[Model], str],
     *,
+    teacher: Teacher | None = None,
     on_features: bool = False,
 ) -> Model:
     """Fit every parameter of `network` that requires a gradient; resumes from `run` and returns what is kept.
 
     With `on_features` the batches hold (n, D) features of a frozen backbone, and the heads alone are fitted. `report`
-    is a line on the network as it is, for the log.
+    is a line on the network as it is, for the log; `teacher` is whom the recipe's `teacher_weight` listens to.
     """
     _check(batches, recipe)
     _place(network, recipe)
     state = _start(network, recipe)
     first = _resume(run / CHECKPOINT_NAME, recipe, state)
-    objective: nn.Module = Objective(network, recipe, on_features=on_features)
+    objective: nn.Module = Objective(network, recipe, teacher, on_features=on_features)
     if world_size() > 1:
         objective = DistributedDataParallel(objective, forward_sync_buffers=False)  # buffers are constants
     log = _Log(batches, report)
@@ -129,7 +152,9 @@ def take_step(objective: nn.Module, batch: Batch, recipe: Recipe, optimizer: tor
     Parts and shares are weighted by their size, so the gradient is that of the whole batch at once.
     """
     optimizer.zero_grad()
-    inputs, labels = (tensor.to(device(), non_blocking=True) for tensor in (batch.inputs, batch.labels))
+    inputs, labels, weights = (
+        tensor.to(device(), non_blocking=True) for tensor in (batch.inputs, batch.labels, batch.weights)
+    )
     count = len(labels)
     size = recipe.micro_batch or max(1, count)
     parts = [slice(start, start + size) for start in range(0, count, size)]
@@ -140,7 +165,7 @@ def take_step(objective: nn.Module, batch: Batch, recipe: Recipe, optimizer: tor
         last = part is parts[-1]
         waiting = objective.no_sync if isinstance(objective, DistributedDataParallel) and not last else nullcontext
         with waiting():
-            mean = objective(mixed, labels[part], labels[partner], batch.lam)
+            mean = objective(mixed, labels[part], labels[partner], weights[part], batch.lam)
             (mean * (len(mixed) * world_size() / batch.size)).backward()
         loss += mean.detach() * len(mixed) / count
     if len(parts) == 1 or recipe.steps_after_split:

@@ -28,6 +28,10 @@ class Recipe:
     augmentation: str = "standard"  # of `training.data.augment.AUGMENTATIONS`
     micro_batch: int | None = None  # pictures a forward pass; a batch is split into parts of this size
     steps_after_split: bool = True  # False repeats B1: once a batch is split, the optimiser never steps
+    outlier_share: float = 0.5  # foreign pictures a step, as a share of the batch size
+    outlier_weight: float = 0.5  # of their mean loss
+    teacher_weight: float = 0.0  # of a teacher's loss on the pictures of the classes; the labels have the rest
+    temperature: float = 2.0  # of that loss
     bf16: bool = False
     compile: bool = False  # the network by torch.compile
     seed: int = 0
@@ -36,6 +40,11 @@ class Recipe:
         # What a checkpoint gives back is a list.
         if self.supports is not None:
             object.__setattr__(self, "supports", tuple(self.supports))
+
+    @property
+    def outliers_a_step(self) -> int:
+        """Foreign pictures in a batch of a run that has some."""
+        return max(1, round(self.outlier_share * self.batch_size))
 
     def steps(self, pictures: int) -> int:
         """Optimiser steps over a number of pictures."""
@@ -64,6 +73,9 @@ def one_cycle(
     augmentation: str = "standard",
     flat_weight: float = 1.0,
     group_weight: float = 1.0,
+    outlier_share: float = 0.5,
+    outlier_weight: float = 0.5,
+    teacher_weight: float = 0.0,
     micro_batch: int | None = None,
     bf16: bool = False,
     compile: bool = False,
@@ -80,6 +92,9 @@ def one_cycle(
         group_weight=group_weight,
         nesterov=True,
         average_decay=0.998,
+        outlier_share=outlier_share,
+        outlier_weight=outlier_weight,
+        teacher_weight=teacher_weight,
         micro_batch=micro_batch,
         bf16=bf16,
         compile=compile,

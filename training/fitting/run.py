@@ -2,6 +2,7 @@
 
 config.json       every setting, the classes, their groups and the data's fingerprint
 features/         the feature cache of a frozen backbone
+split.npz         which part each picture is in, and its series
 calibration.txt   pictures held out for the threshold, as a list file
 validation.txt    pictures held out for choices
 checkpoint.pt     the state to resume from
@@ -15,11 +16,16 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
 
 from training.data.lists import write_list
-from training.data.splits import Split, split
+from training.data.series import Series
+from training.data.sets import DataSet, read_data_set
+from training.data.splits import Split, split, split_by_part, with_substitutes
 from training.errors import CheckpointError, DataError
-from training.files import write_text
+from training.files import replacing, write_text
 from training.fitting import checkpoint
 from training.fitting.recipes import Recipe
 from training.grouping.groups import Grouping
@@ -29,6 +35,7 @@ from training.reproduction import Settings, restored
 
 CONFIG_NAME = "config.json"
 NETWORK_NAME = "network.pt"
+SPLIT_NAME = "split.npz"
 CALIBRATION_NAME = "calibration.txt"
 VALIDATION_NAME = "validation.txt"
 
@@ -53,20 +60,26 @@ class RunConfig:
     recipe: Recipe
     settings: Settings
     half_features: bool = False  # keep cached features as float16
+    outliers: tuple[str, ...] = ()  # folders or lists of foreign pictures, or the word `procedural`
+    outlier_fingerprints: tuple[str, ...] = ()  # of each kind of them
+    teacher: Path | None = None  # folder of a finished run to learn from
+    decide_by: str = "mos"  # the statistic that decides, its parts joined by +
+    group_by: str | None = None  # the pattern that tells a picture's series from its path
 
     @property
     def on_features(self) -> bool:
         """Whether the heads are fitted on cached features of a frozen backbone."""
         return self.open_blocks == 0 and not self.online
 
-    def split(self) -> Split:
-        """The data of the run and its parts."""
-        return split(
-            self.data,
-            calibration=self.calibration,
-            validation=self.validation,
-            substitutes=self.settings.unreadable == "official",
-            seed=self.recipe.seed,
+    def read(self) -> DataSet:
+        """The data of the run."""
+        data = read_data_set(self.data)
+        return with_substitutes(data, seed=self.recipe.seed) if self.settings.unreadable == "official" else data
+
+    def split(self, whole: DataSet, series: Series | None = None) -> Split:
+        """The data of the run in its parts: as an interrupted run in `out` drew them, or drawn anew."""
+        return read_split(self.out, whole) or split(
+            whole, calibration=self.calibration, validation=self.validation, seed=self.recipe.seed, series=series
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -77,8 +90,9 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run left behind."""
+    """What a run left behind in `folder`."""
 
+    folder: Path
     config: RunConfig
     classes: tuple[str, ...]
     grouping: Grouping
@@ -90,8 +104,8 @@ class FinishedRun:
 
         Raises DataError where the data is no longer the same: what was held out is not known then.
         """
-        parts = self.config.split()
-        if parts.fitted.fingerprint() != self.data_fingerprint:
+        parts = read_split(self.folder, self.config.read())
+        if parts is None or parts.fitted.fingerprint() != self.data_fingerprint:
             raise DataError(
                 f"{self.config.data} is no longer what the run was fitted on, so its held-out pictures are not known; "
                 "restore it, or export with --no-statistics."
@@ -100,7 +114,7 @@ class FinishedRun:
 
 
 def open_run(config: RunConfig, grouping: Grouping, parts: Split) -> None:
-    """Write what is known before fitting: the settings and the held-out lists.
+    """Write what is known before fitting: the settings, the split and the held-out lists.
 
     Raises CheckpointError, with nothing changed, where the folder is of a run with other settings, data or groups.
     """
@@ -117,6 +131,32 @@ def open_run(config: RunConfig, grouping: Grouping, parts: Split) -> None:
     for name, part in ((CALIBRATION_NAME, parts.calibration), (VALIDATION_NAME, parts.validation)):
         write_list(part.root, part.paths, part.labels, config.out / name)
     write_text(file, json.dumps(content, indent=1))
+    # After the settings, so that a split always lies beside those that it was drawn by.
+    _write_split(parts, config.out / SPLIT_NAME)
+
+
+def read_split(folder: Path, whole: DataSet) -> Split | None:
+    """The split that the run in `folder` drew of `whole`; None where there is none, or one of another number.
+
+    Raises CheckpointError for a damaged file.
+    """
+    file = folder / SPLIT_NAME
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file) as saved:
+            part, series = saved["part"], saved.get("series")
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise CheckpointError(f"{file} is damaged; name another --out and fit again.") from error
+    return split_by_part(whole, part, series) if len(part) == len(whole) else None
+
+
+def _write_split(parts: Split, file: Path) -> None:
+    arrays: dict[str, Any] = (
+        {"part": parts.part} if parts.series is None else {"part": parts.part, "series": parts.series}
+    )
+    with replacing(file) as draft:
+        np.savez(draft, **arrays)
 
 
 def close_run(folder: Path, network: Network) -> None:
@@ -132,13 +172,13 @@ def load_run(folder: Path) -> FinishedRun:
     grouping = Grouping(tuple(group["name"] for group in groups), tuple(tuple(group["classes"]) for group in groups))
     network = Network(backbone(saved["backbone"]), grouping)
     network.load_state_dict(weights)
-    return FinishedRun(_config(saved), tuple(classes), grouping, fingerprint, network.eval())
+    return FinishedRun(folder, _config(saved), tuple(classes), grouping, fingerprint, network.eval())
 
 
 def _config(saved: dict[str, Any]) -> RunConfig:
-    paths = {name: saved[name] and Path(saved[name]) for name in ("data", "out", "weights", "features")}
+    paths = {name: saved.get(name) and Path(saved[name]) for name in ("data", "out", "weights", "features", "teacher")}
     nested = {"recipe": Recipe(**saved["recipe"]), "settings": restored(saved["settings"])}
-    return RunConfig(**{**saved, **paths, **nested})
+    return RunConfig(**{**saved, **paths, **nested, "outliers": tuple(saved.get("outliers", ()))})
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Backbone(nn.Module, ABC):
 
     name: str  # as people write it
     feature_size: int  # D
+    root: nn.Module  # what comes before the first block
     block_count: int
     centre: float  # of the pixel values; what normalisation takes to 0
     spread: float  # of the pixel values; what normalisation takes to 1

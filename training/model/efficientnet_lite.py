@@ -74,8 +74,8 @@ class InvertedBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         out = x if self.expand is None else F.relu6(self.expand(x))
         out = F.relu6(self.depthwise(out))
-        out = self.project(out)
-        return out + x if self.adds_input else out
+        residual: Tensor = self.project(out)
+        return residual + x if self.adds_input else residual
 
 
 class Root(nn.Module):

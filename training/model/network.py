@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from training.grouping.groups import Grouping
 from training.model.backbone import Backbone
-from training.model.group_softmax import GroupHead
+from training.model.group_softmax import FOREIGN, GroupHead
 
 
 class Heads(nn.Module):
@@ -31,15 +31,39 @@ class Heads(nn.Module):
         self.flat.requires_grad_(flat)
         self.group.requires_grad_(group)
 
-    def loss(self, features: Tensor, labels: Tensor, *, flat_weight: float, group_weight: float) -> Tensor:
-        """Weighted sum of the flat cross-entropy and the group-softmax loss, in float32."""
+    def losses(self, features: Tensor, labels: Tensor, *, flat_weight: float, group_weight: float) -> Tensor:
+        """Weighted sum of the flat cross-entropy and the group-softmax loss of each picture, (N,), in float32.
+
+        The target of a picture labelled `FOREIGN` is the uniform distribution for the flat head (outlier exposure,
+        Hendrycks et al., 2019) and *others* in every group.
+        """
         features = features.float()
-        total = torch.zeros((), device=features.device)
+        total = torch.zeros(len(features), device=features.device)
         if flat_weight:
-            total = total + flat_weight * nn.functional.cross_entropy(self.flat(features), labels)
+            total = total + flat_weight * flat_losses(self.flat(features), labels)
         if group_weight:
-            total = total + group_weight * self.group.loss(self.group(features), labels)
+            total = total + group_weight * self.group.losses(self.group(features), labels)
         return total
+
+    def soft_losses(
+        self, features: Tensor, teacher: Tensor, temperature: float, *, flat_weight: float, group_weight: float
+    ) -> Tensor:
+        """The same against a teacher's flat logits (N, C), all softened by a temperature (Hinton et al., 2015)."""
+        features = features.float()
+        target = nn.functional.softmax(teacher.float() / temperature, dim=1)
+        total = torch.zeros(len(features), device=features.device)
+        if flat_weight:
+            flat = self.flat(features) / temperature
+            total = total + flat_weight * nn.functional.cross_entropy(flat, target, reduction="none")
+        if group_weight:
+            total = total + group_weight * self.group.soft_losses(self.group(features) / temperature, target)
+        return total * temperature**2
+
+
+def flat_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each picture, (N,), of flat logits (N, C) against its label, or the uniform distribution."""
+    chosen = logits.gather(1, labels.clamp(min=0)[:, None])[:, 0]
+    return logits.logsumexp(dim=1) - torch.where(labels == FOREIGN, logits.mean(dim=1), chosen)
 
 
 class Network(Heads):

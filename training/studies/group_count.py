@@ -165,7 +165,7 @@ def _fit(split: Split, grouping: Grouping, seed: int) -> GroupHead:
     generator = np.random.default_rng(seed)
     for _ in range(STEPS):
         batch = torch.from_numpy(generator.integers(len(labels), size=min(BATCH_SIZE, len(labels))))
-        loss = head.loss(head(features[batch]), labels[batch])
+        loss = head.losses(head(features[batch]), labels[batch]).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

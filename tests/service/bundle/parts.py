@@ -6,6 +6,7 @@ from typing import Any
 from service.bundle import (
     Calibration,
     Canary,
+    Decision,
     Group,
     InputSpec,
     LetIn,
@@ -13,6 +14,7 @@ from service.bundle import (
     Manifest,
     OperatingPoint,
     ReferenceScores,
+    StatisticPart,
     Strangers,
     StrangerSet,
     sha256_hex,
@@ -24,7 +26,7 @@ CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def a_manifest(**changes: Any) -> Manifest:
     fields: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "pets",
         "version": "3",
         "created": CREATED,
@@ -38,6 +40,15 @@ def a_manifest(**changes: Any) -> Manifest:
         "metrics": {"accuracy": 0.5},
     }
     return Manifest(**{**fields, **changes})
+
+
+def a_part(name: str, /, **changes: Any) -> StatisticPart:
+    return StatisticPart(**{"name": name, "weight": 1, "mean": 0, "deviation": 1, **changes})
+
+
+def a_decision(*parts: StatisticPart, **changes: Any) -> Decision:
+    fields: dict[str, Any] = {"statistic": "+".join(part.name for part in parts), "parts": list(parts)}
+    return Decision(**{**fields, **changes})
 
 
 def a_calibration(**changes: Any) -> Calibration:

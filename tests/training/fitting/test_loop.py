@@ -169,8 +169,8 @@ def test_a_mixed_step_is_that_of_the_mixed_loss() -> None:
     mixed = batch.lam * batch.inputs.float() + (1 - batch.lam) * batch.inputs[batch.partner].float()
     features = start(mixed)
     weights = {"flat_weight": 1.0, "group_weight": 1.0}
-    own = start.loss(features, batch.labels, **weights)
-    partners = start.loss(features, batch.labels[batch.partner], **weights)
+    own = start.losses(features, batch.labels, **weights).mean()
+    partners = start.losses(features, batch.labels[batch.partner], **weights).mean()
     (batch.lam * own + (1 - batch.lam) * partners).backward()
     torch.optim.SGD(start.parameters(), 0.1).step()
     for name, value in gradient_step(recipe).items():

@@ -99,7 +99,7 @@ def test_a_finished_run_reads_back_as_it_was_written(demo_data: dict[str, Path],
         settings=settings("official", ["kl_templates=paper"]),
         half_features=True,
     )
-    parts = config.split()
+    parts = config.split(config.read())
     grouping = Grouping(("all",), (tuple(range(len(parts.whole.classes))),))
     network = Network(backbone("R11-tiny"), grouping)
     open_run(config, grouping, parts)
@@ -110,7 +110,8 @@ def test_a_finished_run_reads_back_as_it_was_written(demo_data: dict[str, Path],
     again = read.split()
     for name in ("calibration", "validation", "fitted"):
         assert list(getattr(again, name).paths) == list(getattr(parts, name).paths)
-    other_seed = replace(config, recipe=replace(config.recipe, seed=6)).split()
+    elsewhere = replace(config, out=tmp_path / "other", recipe=replace(config.recipe, seed=6))
+    other_seed = elsewhere.split(elsewhere.read())
     assert list(other_seed.fitted.paths) != list(parts.fitted.paths)
     assert not any((data / path).read_bytes() == b"broken" for path in parts.whole.paths)
 

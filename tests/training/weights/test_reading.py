@@ -23,7 +23,7 @@ CLASSES = 11
 SHIPPED = Path(__file__).parents[3] / "service" / "default_bundle"
 
 
-def random_weights(network: Backbone) -> dict[str, Tensor]:
+def random_weights(network: torch.nn.Module) -> dict[str, Tensor]:
     """Values for every parameter, norms included."""
     generator = torch.Generator().manual_seed(0)
     return {
@@ -137,7 +137,7 @@ def test_googles_weights_give_what_an_independent_bit_gives(tmp_path: Path, conf
     """Random weights in Google's layout: features and logits equal those of transformers' BiT in float64 to 1e-9."""
     model = bit_of_transformers(config, CLASSES)
     np.savez(tmp_path / "bit.npz", **as_google(model))
-    ours = Backbone(config).double().eval()
+    ours = Bit("of this test", config).double().eval()
     read = read_weights(tmp_path / "bit.npz")
     ours.load_state_dict(read.backbone)
     assert read.flat_head is not None
@@ -274,7 +274,7 @@ def test_the_shapes_tell_the_backbone(name: str, monkeypatch: pytest.MonkeyPatch
 
 def test_a_backbone_that_is_not_in_the_table_has_no_name(tmp_path: Path) -> None:
     """The error lists those that have one."""
-    values = Bit("none", BitConfig((1, 2), width=32, norm_groups=4)).state_dict()
+    values = Bit("of this test", BitConfig((1, 2), width=32, norm_groups=4)).state_dict()
     torch.save({"network": {f"backbone.{key}": value for key, value in values.items()}}, tmp_path / "network.pt")
     with pytest.raises(UnknownBackbone, match=r"network\.pt .*R50x1"):
         backbone_name(tmp_path / "network.pt")
@@ -312,7 +312,7 @@ def test_a_checkpoint_that_lacks_a_parameter_is_refused(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     """The sentence says which weights are known."""
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet50.pth")
-    with pytest.raises(CheckpointError, match=r"resnet50\.pth holds no BiT .*Google's"):
+    with pytest.raises(CheckpointError, match=r"resnet50\.pth holds no backbone .*Google's"):
         read_weights(tmp_path / "resnet50.pth")
 
 

@@ -1,0 +1,156 @@
+"""Series: pictures that were photographed together and so belong on one side of every split.
+
+A threshold that is set on near copies of what was fitted promises too much of any other place. Series are known from
+the pictures' paths, or found: near copies within a class, by the cosine of any descriptor. No torch: `calibrate` uses
+the pattern too.
+
+Legend: N pictures, D numbers that describe one, n pictures of one class.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from training.data.sets import DataSet
+from training.errors import DataError, SettingError
+
+Series = NDArray[np.int64]
+"""(N,): pictures of one number belong together."""
+
+THUMBNAIL_NEAR = 0.95
+FEATURE_NEAR = 0.80
+COPY_NEAR = 0.99
+BLOCK = 1024  # pictures of a class that are compared with the others at one time
+
+
+def find_series(
+    data: DataSet,
+    thumbnails: NDArray[np.uint8],
+    features: NDArray[np.floating] | None = None,
+    group_by: str | None = None,
+) -> Series:
+    """The series of a data set: what the pattern tells joined with copies, else what looks alike.
+
+    `thumbnails` are grey (N, H, W), `features` (N, D) a trained backbone's, where they are at hand. Beside a pattern
+    only copies count: two shelves that merely look alike would join two whole shops.
+    """
+    small = thumbnail_descriptors(thumbnails)
+    if group_by is not None:
+        return joined(by_pattern(data.paths, group_by)[1], near_copies(small, data.labels, COPY_NEAR))
+    alike = near_copies(small, data.labels, THUMBNAIL_NEAR)
+    return alike if features is None else joined(alike, near_copies(features, data.labels, FEATURE_NEAR))
+
+
+def by_pattern(paths: Iterable[str], pattern: str) -> tuple[tuple[str, ...], Series]:
+    """Names of series, sorted, and the series of each path: what the first group of `pattern`, or all of it, matches.
+
+    The pattern is searched in the path, whose parts are parted by `/`. Raises SettingError for a pattern that is no
+    regular expression, DataError for paths that it does not match.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise SettingError(f"{pattern!r} is no regular expression ({error}); mend it.") from error
+    named = [(path, _name(compiled, path.replace(os.sep, "/"))) for path in paths]
+    nameless = [path for path, name in named if name is None]
+    if nameless:
+        raise DataError(
+            f"{pattern!r} tells no series for {len(nameless)} of {len(named)} pictures, {nameless[0]} the first; "
+            "write a pattern that matches every path."
+        )
+    names, series = np.unique(np.array([name for _, name in named]), return_inverse=True)
+    return tuple(names.tolist()), series.astype(np.int64).reshape(-1)
+
+
+def near_copies(descriptors: NDArray[np.generic], labels: NDArray[np.int64], near: float) -> Series:
+    """Series of pictures of one class that are linked by pairs whose descriptors (N, D) have a cosine over `near`.
+
+    Quadratic in the pictures of a class, and in blocks: a class of 1,300 with 1,280 numbers each takes a quarter of a
+    second.
+    """
+    series, count = np.zeros(len(labels), np.int64), 0
+    for members in rows_by_label(labels):
+        linked = _linked(unit(descriptors[members]), near)
+        series[members] = linked + count
+        count += int(linked.max()) + 1
+    return series
+
+
+def joined(one: Series, *more: Series) -> Series:
+    """The finest series that keep together what any of those given keeps together."""
+    return reduce(_joined, more, _numbered(one))
+
+
+def nearest(
+    descriptors: NDArray[np.generic], labels: NDArray[np.int64], rows: NDArray[np.int64], others: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The largest cosine of each picture at `rows` (n,) with a picture of its class at `others`; -1 without any."""
+    closest = np.full(len(rows), -1, np.float32)
+    members = dict(zip(np.unique(labels[others]).tolist(), rows_by_label(labels[others]), strict=True))
+    for places in rows_by_label(labels[rows]):
+        label = int(labels[rows[places[0]]])
+        if label in members:
+            kept = unit(descriptors[others[members[label]]])
+            for some in np.array_split(places, -(-len(places) // BLOCK)):
+                closest[some] = (unit(descriptors[rows[some]]) @ kept.T).max(axis=1)
+    return closest
+
+
+def thumbnail_descriptors(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Grey thumbnails (N, H, W) as descriptors (N, H * W): their pixels less their mean, so that light matters less."""
+    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    centred: NDArray[np.float32] = flat - flat.mean(axis=1, keepdims=True)
+    return centred
+
+
+def rows_by_label(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The rows of each label that there is, in order of labels."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(labels) else []
+
+
+def unit(descriptors: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Descriptors (n, D) of length 1; one of zeros stays so and is near to none."""
+    wide = descriptors.astype(np.float32)
+    scaled: NDArray[np.float32] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    return scaled
+
+
+def _name(pattern: re.Pattern[str], path: str) -> str | None:
+    found = pattern.search(path)
+    return found[1 if pattern.groups else 0] if found else None
+
+
+def _linked(rows: NDArray[np.float32], near: float) -> Series:
+    """Single-link clusters of unit rows (n, D)."""
+    count = len(rows)
+    starts = range(0, count, BLOCK)
+    pairs = [np.argwhere(rows[start : start + BLOCK] @ rows[: start + BLOCK].T > near) for start in starts]
+    offsets = np.repeat(starts, [len(some) for some in pairs])
+    edges = np.concatenate(pairs)
+    return _components(edges[:, 0] + offsets, edges[:, 1], count)
+
+
+def _joined(one: Series, other: Series) -> Series:
+    """A series of `one` and one of `other` are linked where a picture is in both."""
+    right = _numbered(other) + len(one)
+    return _numbered(_components(one, right, 2 * len(one))[one])
+
+
+def _components(one: NDArray[np.int64], other: NDArray[np.int64], count: int) -> Series:
+    """The components (count,) of a graph whose edges lead from `one` (E,) to `other`."""
+    graph = csr_array((np.ones(len(one), np.int8), (one, other)), shape=(count, count))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _numbered(series: Series) -> Series:
+    """The same series, numbered from 0 without gaps."""
+    return np.unique(series, return_inverse=True)[1].astype(np.int64).reshape(-1)
