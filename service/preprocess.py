@@ -20,6 +20,8 @@ seconds of one thread, which outlive the caller's deadline; lower `max_pixels` w
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import PIL.WebPImagePlugin  # noqa: F401  Image.open would load every plugin there is to find it
@@ -64,23 +66,41 @@ def decode(encoded: bytes, *, height: int, width: int, max_pixels: int = DEFAULT
 
     Raises EmptyBody, UnsupportedFormat, TooManyPixels or CorruptImage, and nothing else.
     """
+    return squash(load(encoded, max_pixels), height=height, width=width)
+
+
+def load(encoded: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Return *encoded* in its own size: upright, RGB or L of 8 bits, without alpha. Raises what `decode` does."""
     if not encoded:
         raise EmptyBody("The body is empty; send the bytes of an image.")
     kind = _format(encoded)
-    try:
+    with _complaints_as_ours():
         image = _open(encoded, kind, max_pixels)
         image.load()
         if kind == "PNG":
             _match_key_to_pixels(image, bits=encoded[24])
-        flat = _without_alpha(_upright(image))
-        if flat.size != (width, height):
-            flat = flat.resize((width, height), Image.Resampling.BILINEAR)
+        return _without_alpha(_upright(image))
+
+
+def squash(image: Image.Image, *, height: int, width: int) -> NDArray[np.uint8]:
+    """Return a picture as `load` gives it as RGB pixels, uint8 (height, width, 3). Raises CorruptImage."""
+    with _complaints_as_ours():
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
         # Last, because three equal channels resize no differently from one.
-        return np.asarray(flat if flat.mode == "RGB" else flat.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+@contextmanager
+def _complaints_as_ours() -> Iterator[None]:
+    """The border where Pillow's complaints, of whatever class, become ours.
+
+    MemoryError is among them, because Pillow reports a codec's want of memory as OSError, and the two must not differ.
+    """
+    try:
+        yield
     except InputError:
         raise
-    # The border where Pillow's complaints, of whatever class, become ours. MemoryError is among them, because Pillow
-    # reports a codec's want of memory as OSError, and the two must not differ.
     except Exception as error:
         raise CorruptImage("The image is truncated or damaged; save it again and send it whole.") from error
 

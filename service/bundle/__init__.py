@@ -3,6 +3,7 @@
     model.onnx          the graph, one file
     bundle.json         Manifest
     calibration.json    Calibration; absent until calibrated
+    card.md, card.png   the same to read, with the score distributions; the picture is optional
     detectors.npz       optional, for evaluation
     canary/             encoded images, and expected.json with the outputs expected of them
 
@@ -15,6 +16,8 @@ below from `service.bundle` itself.
 
 from service.bundle.reading import Bundle, read_bundle
 from service.bundle.schema import (
+    CARD_FILE,
+    CARD_PICTURE_FILE,
     KNOWN_PARTS,
     MOS,
     Calibration,
@@ -22,14 +25,21 @@ from service.bundle.schema import (
     Decision,
     Group,
     InputSpec,
+    LetIn,
+    LetInByScale,
     Manifest,
+    OperatingPoint,
     ReferenceScores,
     StatisticPart,
+    Strangers,
+    StrangerSet,
     sha256_hex,
 )
 from service.bundle.writing import write_bundle, write_calibration
 
 __all__ = [
+    "CARD_FILE",
+    "CARD_PICTURE_FILE",
     "KNOWN_PARTS",
     "MOS",
     "Bundle",
@@ -38,9 +48,14 @@ __all__ = [
     "Decision",
     "Group",
     "InputSpec",
+    "LetIn",
+    "LetInByScale",
     "Manifest",
+    "OperatingPoint",
     "ReferenceScores",
     "StatisticPart",
+    "StrangerSet",
+    "Strangers",
     "read_bundle",
     "sha256_hex",
     "write_bundle",

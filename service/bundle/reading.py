@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 from service.bundle.schema import (
     CALIBRATION_FILE,
     CANARY_FOLDER,
+    CARD_FILE,
+    CARD_PICTURE_FILE,
     EXPECTED_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
@@ -39,6 +41,12 @@ class Bundle:
     def model_path(self) -> Path:
         """The ONNX file."""
         return self.path / MODEL_FILE
+
+    @property
+    def card(self) -> dict[str, bytes]:
+        """The files of the calibration's card that are there, by their names."""
+        files = (self.path / name for name in (CARD_FILE, CARD_PICTURE_FILE))
+        return {file.name: file.read_bytes() for file in files if file.is_file()}
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:

@@ -24,6 +24,8 @@ MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "bundle.json"
 CALIBRATION_FILE = "calibration.json"
 DETECTORS_FILE = "detectors.npz"
+CARD_FILE = "card.md"
+CARD_PICTURE_FILE = "card.png"
 CANARY_FOLDER = "canary"
 EXPECTED_FILE = "expected.json"
 
@@ -200,6 +202,46 @@ class ReferenceScores(_Frozen):
         return self
 
 
+class LetIn(_Frozen):
+    """The share of *n* foreign pictures that a threshold lets in, with its exact interval at the confidence given."""
+
+    share: Fraction
+    n: Annotated[int, Field(ge=1)]
+    interval: tuple[Fraction, Fraction]
+
+
+class LetInByScale(_Frozen):
+    """Foreign pictures judged twice: at the size of one's own pictures, and as they are."""
+
+    scaled: LetIn
+    as_is: LetIn
+
+
+class OperatingPoint(_Frozen):
+    """A threshold that could be chosen: what it promises, and what it lets in."""
+
+    tpr: Fraction
+    threshold: FiniteFloat
+    k: Annotated[int, Field(ge=1)]
+    accuracy_on_accepted: Fraction | None = None  # None where the calibration pictures have no labels
+    strangers: dict[Name, LetInByScale] = {}
+
+
+class StrangerSet(_Frozen):
+    """A set of foreign pictures: its fingerprint, and how many are larger or smaller than one's own."""
+
+    data: dict[str, JsonValue]
+    scaled_down: Annotated[int, Field(ge=0)]
+    smaller: Annotated[int, Field(ge=0)]  # none is enlarged
+
+
+class Strangers(_Frozen):
+    """What the operating points were judged with; `scaled` is to the median short side of the calibration pictures."""
+
+    short_side_pixels: Annotated[int, Field(ge=1)]
+    sets: Annotated[dict[Name, StrangerSet], Field(min_length=1)]
+
+
 class Calibration(_Frozen):
     """The threshold, its guarantee and what it was made from: calibration.json."""
 
@@ -215,11 +257,27 @@ class Calibration(_Frozen):
     created: AwareDatetime
     data: dict[str, JsonValue] = {}
     reference: ReferenceScores
+    operating_points: list[OperatingPoint] = []
+    strangers: Strangers | None = None
 
     @model_validator(mode="after")
     def _reference_ends_at_n(self) -> Self:
         if self.reference.ranks[-1] != self.n:
             raise ValueError("the last reference rank must be n")
+        return self
+
+    @model_validator(mode="after")
+    def _the_chosen_point_is_the_threshold(self) -> Self:
+        chosen = [(point.threshold, point.k) for point in self.operating_points if point.tpr == self.tpr]
+        if self.operating_points and chosen != [(self.threshold, self.k)]:
+            raise ValueError("one operating point must have the calibration's TPR, threshold and k")
+        return self
+
+    @model_validator(mode="after")
+    def _points_know_the_same_strangers(self) -> Self:
+        names = set(self.strangers.sets) if self.strangers else set()
+        if any(set(point.strangers) != names for point in self.operating_points):
+            raise ValueError("every operating point must judge the strangers that are named")
         return self
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,8 @@ from service.bundle.reading import Bundle, check_calibration, read_bundle, read_
 from service.bundle.schema import (
     CALIBRATION_FILE,
     CANARY_FOLDER,
+    CARD_FILE,
+    CARD_PICTURE_FILE,
     DETECTORS_FILE,
     EXPECTED_FILE,
     MANIFEST_FILE,
@@ -35,9 +37,12 @@ def write_bundle(
     model: bytes,
     canaries: Sequence[Canary] = (),
     calibration: Calibration | None = None,
+    card: Mapping[str, bytes] | None = None,
     detectors: bytes | None = None,
 ) -> Bundle:
     """Write a bundle to *path*, replacing an older one whole, and return it as `read_bundle` would.
+
+    *card* are the files of the calibration's card by their names, as `Bundle.card` has them.
 
     Raises BundleError where the parts do not fit together, or where *path* is a directory but no bundle; then
     nothing has changed there.
@@ -51,6 +56,8 @@ def write_bundle(
         _write_json(draft / MANIFEST_FILE, manifest)
         if calibration is not None:
             _write_json(draft / CALIBRATION_FILE, calibration)
+        for name, content in (card or {}).items():
+            (draft / name).write_bytes(content)
         if detectors is not None:
             (draft / DETECTORS_FILE).write_bytes(detectors)
         if canaries:
@@ -60,19 +67,27 @@ def write_bundle(
     return replace(bundle, path=Path(path))
 
 
-def write_calibration(bundle_path: str | os.PathLike[str], calibration: Calibration) -> None:
-    """Put *calibration* into the bundle, whole, in place of an older one.
+def write_calibration(
+    bundle_path: str | os.PathLike[str], calibration: Calibration, card: Mapping[str, bytes] | None = None
+) -> None:
+    """Put *calibration* and the files of its *card* into the bundle, each whole, in place of older ones.
 
     Raises BundleError, changing nothing, where it was made with another model or another preprocessing.
     """
     root = Path(bundle_path)
     check_calibration(calibration, read_manifest(root))
-    draft = _sibling(root / CALIBRATION_FILE)
+    drafts = {name: _sibling(root / name) for name in (CALIBRATION_FILE, *(card or {}))}
     try:
-        _write_json(draft, calibration)
-        draft.replace(root / CALIBRATION_FILE)
+        _write_json(drafts[CALIBRATION_FILE], calibration)
+        for name, content in (card or {}).items():
+            drafts[name].write_bytes(content)
+        for name in (CARD_FILE, CARD_PICTURE_FILE):
+            (root / name).unlink(missing_ok=True)  # first, for it tells of the older calibration
+        for name, draft in drafts.items():
+            draft.replace(root / name)
     finally:
-        draft.unlink(missing_ok=True)
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def _write_canaries(folder: Path, canaries: Sequence[Canary]) -> None:

@@ -89,6 +89,24 @@ CARD_EXAMPLE: dict[str, Any] = {
         "model_sha256": "9f2c" * 16,
         "preprocess_sha256": "41d0" * 16,
         "data": {"images": 5000},
+        "operating_points": [
+            {
+                "tpr": 0.95,
+                "threshold": -0.871,
+                "k": 230,
+                "accuracy_on_accepted": 0.84,
+                "strangers": {
+                    "textures": {
+                        "scaled": {"share": 0.31, "n": 600, "interval": [0.273, 0.349]},
+                        "as_is": {"share": 0.22, "n": 600, "interval": [0.187, 0.255]},
+                    }
+                },
+            }
+        ],
+        "strangers": {
+            "short_side_pixels": 160,
+            "sets": {"textures": {"data": {"n": 600}, "scaled_down": 600, "smaller": 0}},
+        },
     },
     "model_sha256": "9f2c" * 16,
     "preprocess_sha256": "41d0" * 16,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from service.bundle import KNOWN_PARTS, Decision, Group, InputSpec
+from service.bundle import KNOWN_PARTS, Decision, Group, InputSpec, OperatingPoint, Strangers
 from service.inference.engine import Provider
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -104,6 +104,11 @@ class Guarantee(_Answer):
     model_sha256: str
     preprocess_sha256: str
     data: dict[str, JsonValue]
+    operating_points: Annotated[
+        list[OperatingPoint],
+        Field(description="Thresholds that could be chosen, and the share of foreign pictures that each lets in."),
+    ]
+    strangers: Annotated[Strangers | None, Field(description="The foreign pictures of the operating points.")]
 
 
 class ModelCard(_Answer):

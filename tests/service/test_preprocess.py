@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from service.errors import CorruptImage, EmptyBody, InputError, TooManyPixels, UnsupportedFormat
-from service.preprocess import ALLOWED_FORMATS, decode
+from service.preprocess import ALLOWED_FORMATS, decode, load, squash
 
 HEIGHT, WIDTH = 20, 30
 Pixels = NDArray[np.uint8]
@@ -403,3 +403,28 @@ def test_a_file_that_lost_its_last_bytes_is_corrupt(kind: str, lost: int) -> Non
     assert decode(buffer.getvalue(), height=8, width=8).shape == (8, 8, 3)
     with pytest.raises(CorruptImage):
         decode(buffer.getvalue()[:-lost], height=8, width=8)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+def test_a_loaded_picture_is_what_decode_squashes(mode: str) -> None:
+    """`load` keeps the size and turns the picture upright; saved without loss, it decodes to the same pixels."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    encoded = encode(smooth().convert(mode), "PNG", exif=exif)
+    loaded = load(encoded)
+    assert loaded.size == (HEIGHT, WIDTH)
+    pixels = decode(encoded, height=7, width=11)
+    assert np.array_equal(squash(loaded, height=7, width=11), pixels)
+    assert np.array_equal(decode(encode(loaded, "PNG"), height=7, width=11), pixels)
+
+
+def test_want_of_memory_while_squashing_is_a_corrupt_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails on the way to pixels is one of our errors."""
+    loaded = load(encode(smooth(), "PNG"))
+
+    def failing(*_: Any) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "resize", failing)
+    with pytest.raises(CorruptImage):
+        squash(loaded, height=7, width=11)

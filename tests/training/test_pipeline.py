@@ -3,6 +3,8 @@
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from training import __main__ as cli
 from training.data.demo import write_demo_data
 from training.detectors import DETECTORS
 from training.gradients import layered_mahalanobis
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: object) -> int:
@@ -53,6 +57,33 @@ def test_evaluate_writes_figures_that_follow_from_the_scores(
     assert recorded.manifest.metrics["ood"]["mos"]["stripes"]["n_out"] == 50
     assert recorded.calibration is not None
     assert recorded.canaries
+    assert set(recorded.card) == {"card.md", "card.png"}
+
+
+def test_calibrate_tells_what_gets_in_inside_the_services_image(
+    exported: Bundle, finished_run: Path, demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """Without torch, scikit-learn and matplotlib: the figures on standard output, the card without its picture."""
+    out = shutil.copytree(exported.path, tmp_path / "bundle")
+    options = ["--bundle", out, "--data", finished_run / "calibration.txt", "--strangers", f"s={demo_data['stripes']}"]
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys(("sklearn", "matplotlib", "onnx")))  # as if they were not installed
+from training.__main__ import main
+try:
+    main({[str(option) for option in ("calibrate", *options)]})
+finally:
+    assert "torch" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
+    )
+    calibrated = read_bundle(out)
+    assert calibrated.calibration is not None
+    for point in calibrated.calibration.operating_points:
+        assert f"{100 * point.strangers['s'].scaled.share:.1f} %" in done.stdout
+    assert set(calibrated.card) == {"card.md"}
+    assert "matplotlib" in done.stderr
 
 
 def scores_of(bundle: Path, demo_data: dict[str, Path], out: Path, *options: object) -> np.ndarray:
@@ -128,6 +159,7 @@ def test_a_users_folder_trains_from_the_bundles_frozen_backbone(
         (("calibrate", "--bundle", "nowhere", "--data", "x"), "nowhere"),
         (("export", "--run", "nowhere", "--out", "x", "--name", "n"), "nowhere"),
         (("train", "--data", "nowhere", "--out", "x", "--open-blocks", "all", "--backbone", "R11-tiny"), "nowhere"),
+        (("calibrate", "--bundle", "x", "--data", "x", "--strangers", "=x"), "NAME=PATH"),
         (("groups",), "--taxonomy"),
         (("groups", "--taxonomy", "klingon"), "klingon"),
     ],

@@ -1,55 +1,85 @@
 """The threshold: the largest one that keeps the promised share of in-distribution pictures, with the promised
-confidence.
+confidence; beside it other operating points, and what each lets in of foreign pictures.
 
-Given n exchangeable in-distribution scores, the share of later pictures that falls below the k-th smallest is
-distributed as Beta(k, n + 1 - k). The plain 5 % quantile therefore breaks its promise of 95 % about every other time;
-a smaller k keeps it. No torch: this runs inside the service's image.
+No torch: this runs inside the service's image. `guarantee.py` has the promise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, binom
 
 from service.bundle import Bundle, Calibration, ReferenceScores, read_bundle, write_calibration
 from service.verdict import accepts
-from training.data.sets import read_pictures
-from training.errors import CalibrationError
+from training.bundling.card import card_files
+from training.bundling.guarantee import METHOD, minimum_count, threshold_rank, tpr_interval
+from training.bundling.operating_points import TPRS, operating_points
+from training.bundling.strangers import JudgedStrangers, judge_strangers, read_strangers
+from training.data.sets import DataSet, read_data_set, read_pictures
+from training.errors import CalibrationError, DataError
 from training.scoring.pictures import score_pictures
 
-METHOD = "k-th smallest score, k the largest with P(Bin(n, 1 - tpr) >= k) >= confidence"
 REFERENCE_SIZE = 1000
 """How many order statistics are kept for p-values; fewer scores than this are all kept."""
 
 
-def calibrate(bundle_path: Path, data_path: Path, *, tpr: float = 0.95, confidence: float = 0.95) -> Calibration:
-    """Score the pictures under `data_path` with the bundle's model and write its `calibration.json`.
+def calibrate(
+    bundle_path: Path,
+    data_path: Path,
+    *,
+    tpr: float = 0.95,
+    confidence: float = 0.95,
+    strangers: Mapping[str, Path] | None = None,
+) -> Calibration:
+    """Score the pictures under `data_path` with the bundle's model and write its `calibration.json` and its card.
 
-    The pictures must be in-distribution, held out of training, and not those that figures are reported on.
-    Raises CalibrationError when they are too few for the promise.
+    The pictures must be in-distribution, held out of training, and not those that figures are reported on. `strangers`
+    are {name: folder} of foreign pictures; they change no threshold, they are judged by it.
+    Raises CalibrationError when there are too few pictures for the promise.
     """
     bundle = read_bundle(bundle_path)
-    data = read_pictures(data_path)
+    data, labels = _calibration_pictures(data_path, bundle.manifest.classes)
     required = minimum_count(tpr, confidence)
     if len(data) < required:
         raise CalibrationError(
             f"{data_path} has {len(data)} pictures, too few to promise {tpr:.0%} with {confidence:.0%} confidence; "
             f"give at least {required}."
         )
-    scores = score_pictures(bundle, data, ["score"])["score"].astype(np.float64)
-    calibration = fit(scores, bundle, tpr=tpr, confidence=confidence, data=data.fingerprint())
-    write_calibration(bundle_path, calibration)
+    foreign = read_strangers(strangers or {})
+    scored = score_pictures(bundle, data, ["score", "class_index"])
+    scores = scored["score"].astype(np.float64)
+    judged = judge_strangers(bundle, foreign, data) if foreign else None
+    calibration = fit(
+        scores,
+        bundle,
+        tpr=tpr,
+        confidence=confidence,
+        data=data.fingerprint(),
+        correct=None if labels is None else scored["class_index"] == labels,
+        strangers=judged,
+    )
+    write_calibration(bundle_path, calibration, card_files(bundle.manifest, calibration, scores, judged))
     return calibration
 
 
 def fit(
-    scores: NDArray[np.float64], bundle: Bundle, *, tpr: float, confidence: float, data: dict[str, str | int]
+    scores: NDArray[np.float64],
+    bundle: Bundle,
+    *,
+    tpr: float,
+    confidence: float,
+    data: dict[str, str | int],
+    correct: NDArray[np.bool_] | None = None,
+    strangers: JudgedStrangers | None = None,
 ) -> Calibration:
-    """The calibration that `scores` (n,) give, bound to the bundle's model and preprocessing."""
+    """The calibration that `scores` (n,) give, bound to the bundle's model and preprocessing.
+
+    `correct` (n,) says whose class was recognised, where the pictures have labels.
+    """
     if not np.isfinite(scores).all():
         raise CalibrationError("The model gave scores that are not numbers; export it again before calibrating.")
     n = len(scores)
@@ -73,35 +103,16 @@ def fit(
         created=datetime.now(UTC).replace(microsecond=0),
         data=dict(data),
         reference=ReferenceScores(ranks=ranks.tolist(), scores=ordered[ranks - 1].tolist()),
+        operating_points=operating_points(scores, correct, strangers, tprs={*TPRS, tpr}, confidence=confidence),
+        strangers=strangers.told if strangers else None,
     )
 
 
-def threshold_rank(n: int, tpr: float, confidence: float) -> int:
-    """The largest k with P(Bin(n, 1 - tpr) >= k) >= confidence.
-
-    Raises CalibrationError when not even k = 1 keeps the promise.
-    """
-    # sf(k - 1) = P(Bin >= k) falls with k; the inverse is found on the integers, where it is exact.
-    candidates = np.arange(1, n + 1)
-    kept = binom.sf(candidates - 1, n, 1 - tpr) >= confidence
-    if not kept[0]:
-        raise CalibrationError(
-            f"{n} scores are too few to promise {tpr:.0%} with {confidence:.0%} confidence; "
-            f"give at least {minimum_count(tpr, confidence)}."
-        )
-    return int(kept.sum())
-
-
-def minimum_count(tpr: float, confidence: float) -> int:
-    """The smallest n with 1 - tpr^n >= confidence: 59 at 95 % and 95 %."""
-    if not (0 < tpr < 1 and 0 < confidence < 1):
-        raise CalibrationError(
-            f"A TPR of {tpr} and a confidence of {confidence} must lie between 0 and 1; give such values."
-        )
-    return int(np.ceil(np.log1p(-confidence) / np.log(tpr)))
-
-
-def tpr_interval(n: int, k: int, confidence: float) -> tuple[float, float]:
-    """The exact two-sided interval of the true TPR at the k-th smallest of n scores: 1 - Beta(k, n + 1 - k)."""
-    rejected = beta(k, n + 1 - k)
-    return float(1 - rejected.ppf((1 + confidence) / 2)), float(1 - rejected.ppf((1 - confidence) / 2))
+def _calibration_pictures(path: Path, classes: Sequence[str]) -> tuple[DataSet, NDArray[np.int64] | None]:
+    """Every picture under `path`, and their labels (n,) where all of them have one of the bundle's `classes`."""
+    pictures = read_pictures(path)
+    try:
+        labelled = read_data_set(path, classes)
+    except DataError:
+        return pictures, None
+    return (labelled, labelled.labels) if len(labelled) == len(pictures) else (pictures, None)

@@ -60,7 +60,7 @@ def named(option: str, entries: list[str]) -> dict[str, Path]:
     """NAME=PATH options as a mapping."""
     from training.errors import DataError
 
-    named = {name: Path(path) for name, found, path in (entry.partition("=") for entry in entries) if found}
+    named = {name: Path(path) for name, found, path in (entry.partition("=") for entry in entries) if name and found}
     if len(named) != len(entries):
         raise DataError(f"An option --{option} is NAME=PATH, each with a name of its own; write it that way.")
     return named

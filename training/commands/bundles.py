@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands import Setting, announce, app
+from training.commands import Setting, announce, app, named
 
 
 @app.command()
@@ -34,11 +34,18 @@ def calibrate(
     data: Annotated[Path, typer.Option(help="In-distribution pictures that were not trained on: folder or list file.")],
     tpr: Annotated[float, typer.Option(help="Share of in-distribution pictures to keep, at least.")] = 0.95,
     confidence: Annotated[float, typer.Option(help="Confidence that the share is kept.")] = 0.95,
+    strangers: Annotated[
+        list[str] | None,
+        typer.Option(help="Foreign pictures, as NAME=FOLDER, to tell how many get in; repeat for more."),
+    ] = None,
 ) -> None:
     """Set the threshold with a guarantee on the true-positive rate; runs without torch."""
+    from service.bundle import read_bundle
     from training.bundling.calibrate import calibrate as calibrate_bundle
+    from training.commands.operating_table import show
 
-    done = calibrate_bundle(bundle, data, tpr=tpr, confidence=confidence)
+    done = calibrate_bundle(bundle, data, tpr=tpr, confidence=confidence, strangers=named("strangers", strangers or []))
     low, high = done.tpr_interval
     announce(f"threshold {done.threshold:.6f}: rank {done.k} of {done.n} scores, from the lowest")
     announce(f"true TPR at least {tpr:.1%} with {confidence:.0%} confidence; between {low:.2%} and {high:.2%}")
+    show(read_bundle(bundle).manifest, done)

@@ -27,6 +27,7 @@ def demo(
 
     folders = write_demo_data(out / "data", per_class=per_class, seed=seed)
     train(folders["train"], out, open_blocks="all", backbone="R11-tiny", epochs=epochs, batch_size=32, seed=seed)
-    calibrate(out / "bundle", out / "calibration.txt")
-    evaluate(out / "bundle", folders["test"], [f"stripes={folders['stripes']}"], out / "report", record=True)
+    strangers = [f"stripes={folders['stripes']}"]
+    calibrate(out / "bundle", out / "calibration.txt", strangers=strangers)
+    evaluate(out / "bundle", folders["test"], strangers, out / "report", record=True)
     announce(f"serve it: MOS_BUNDLE={out / 'bundle'} python -m service")

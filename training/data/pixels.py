@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import InputError
-from service.preprocess import decode
+from service.preprocess import load, squash
 from training.data.sets import DataSet
 from training.data.shards import span_of
 from training.errors import DataError
@@ -58,12 +58,25 @@ class Pictures:
         return self.data.fingerprint()
 
 
-def read_picture(file: Path, *, height: int, width: int) -> Pixels:
-    """One picture, uint8 (H, W, 3). Raises DataError that names a file which cannot be read."""
+def read_picture(file: Path, *, height: int, width: int, short_side: int | None = None) -> Pixels:
+    """One picture, uint8 (H, W, 3); with `short_side`, as if it had been stored with one of at most so many pixels.
+
+    Raises DataError that names a file which cannot be read.
+    """
     try:
-        return decode(encoded(file), height=height, width=width)
+        picture = load(encoded(file))
+        return squash(scaled_down(picture, short_side) if short_side else picture, height=height, width=width)
     except (OSError, InputError) as error:
         raise DataError(f"The picture {file} cannot be read ({error}) Replace it or remove it.") from error
+
+
+def scaled_down(picture: Image.Image, short_side: int) -> Image.Image:
+    """The picture with a short side of `short_side` pixels, in its proportions; a smaller one stays as it is."""
+    factor = short_side / min(picture.size)
+    if factor >= 1:
+        return picture
+    width, height = (max(1, round(factor * side)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BILINEAR)  # antialiased
 
 
 def read_rows(data: DataSet, rows: Sequence[int] | NDArray[np.int64], *, height: int, width: int) -> Pixels:
@@ -86,14 +99,18 @@ def read_rows(data: DataSet, rows: Sequence[int] | NDArray[np.int64], *, height:
     return pixels
 
 
-def read_ahead(data: DataSet, batch_size: int, *, height: int, width: int) -> Iterator[Pixels]:
-    """All pictures in order, in batches; the next batch is decoded while one is used."""
+def read_ahead(
+    data: DataSet, batch_size: int, *, height: int, width: int, short_side: int | None = None
+) -> Iterator[Pixels]:
+    """All pictures in order, in batches, as `read_picture` reads them; the next batch is decoded while one is used."""
     starts = range(0, len(data), batch_size)
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
 
         def submit(start: int) -> list[Future[Pixels]]:
             files = [data.root / path for path in data.paths[start : start + batch_size]]
-            return [pool.submit(read_picture, file, height=height, width=width) for file in files]
+            return [
+                pool.submit(read_picture, file, height=height, width=width, short_side=short_side) for file in files
+            ]
 
         coming = submit(0) if len(data) else []
         for start in starts:
@@ -108,6 +125,11 @@ def picture_size(file: Path) -> tuple[int, int]:
             return picture.height, picture.width
     except OSError as error:
         raise DataError(f"The picture {file} cannot be read; replace it or remove it.") from error
+
+
+def short_sides(data: DataSet) -> NDArray[np.int64]:
+    """The shorter side of every picture in pixels, (N,), by the headers. Raises DataError that names a file."""
+    return np.array([min(picture_size(data.root / path)) for path in data.paths])
 
 
 def encoded(file: Path) -> bytes:

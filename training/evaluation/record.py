@@ -29,9 +29,10 @@ def record(bundle: Bundle, evaluation: Evaluation) -> None:
     detectors = bundle.path / FILE_NAME
     write_bundle(
         bundle.path,
-        manifest=bundle.manifest.model_copy(update={"metrics": bundle_metrics(evaluation)}),
+        manifest=bundle.manifest.model_copy(update={"metrics": bundle.manifest.metrics | bundle_metrics(evaluation)}),
         model=bundle.model_path.read_bytes(),
         canaries=bundle.canaries,
         calibration=bundle.calibration,
+        card=bundle.card,
         detectors=detectors.read_bytes() if detectors.is_file() else None,
     )

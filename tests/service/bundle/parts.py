@@ -9,9 +9,14 @@ from service.bundle import (
     Decision,
     Group,
     InputSpec,
+    LetIn,
+    LetInByScale,
     Manifest,
+    OperatingPoint,
     ReferenceScores,
     StatisticPart,
+    Strangers,
+    StrangerSet,
     sha256_hex,
 )
 
@@ -62,6 +67,19 @@ def a_calibration(**changes: Any) -> Calibration:
         "reference": ReferenceScores(ranks=[1, 50, 100], scores=[-0.9, -0.5, -0.5]),
     }
     return Calibration(**{**fields, **changes})
+
+
+def a_judged_calibration(**changes: Any) -> Calibration:
+    """One with operating points, judged by a set of strangers."""
+    let = LetInByScale(
+        scaled=LetIn(share=1 / 3, n=30, interval=(0.17, 0.53)), as_is=LetIn(share=0.1, n=30, interval=(0.02, 0.27))
+    )
+    point = OperatingPoint(
+        tpr=0.95, threshold=-0.8717948794364929, k=3, accuracy_on_accepted=0.7, strangers={"textures": let}
+    )
+    told = Strangers(short_side_pixels=160, sets={"textures": StrangerSet(data={"n": 30}, scaled_down=30, smaller=0)})
+    lower = point.model_copy(update={"tpr": 0.9, "threshold": -0.5, "k": 7})
+    return a_calibration(**{"operating_points": [point, lower], "strangers": told, **changes})
 
 
 CANARIES = (

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.bundle import KNOWN_PARTS, Group, InputSpec, StatisticPart, sha256_hex
-from tests.service.bundle.parts import a_calibration, a_decision, a_manifest, a_part
+from service.bundle import KNOWN_PARTS, Calibration, Group, InputSpec, StatisticPart, sha256_hex
+from tests.service.bundle.parts import a_calibration, a_decision, a_judged_calibration, a_manifest, a_part
 
 MOS_AND_KNN = a_decision(a_part("mos", mean=-0.3, deviation=0.2), a_part("knn", weight=0.5, parameters={"k": 5}))
 
@@ -144,3 +144,22 @@ def test_preprocess_hash_is_fixed() -> None:
 def test_preprocess_hash_tells_sizes_apart() -> None:
     """Height and width are not exchangeable."""
     assert InputSpec(height=32, width=48).sha256 != InputSpec(height=48, width=32).sha256
+
+
+def test_operating_points_survive_json() -> None:
+    """Thresholds and shares to the last bit."""
+    judged = a_judged_calibration()
+    assert Calibration.model_validate_json(judged.model_dump_json()) == judged
+
+
+def test_a_calibration_without_operating_points_stays_valid() -> None:
+    """Older files have none."""
+    older = a_calibration().model_dump(mode="json", exclude={"operating_points", "strangers"})
+    assert Calibration.model_validate(older).operating_points == []
+
+
+@pytest.mark.parametrize("changes", [{"threshold": -0.87}, {"tpr": 0.94}, {"k": 4}, {"strangers": None}])
+def test_operating_points_that_contradict_the_calibration_are_refused(changes: dict[str, Any]) -> None:
+    """The chosen one is the threshold in force, and all are judged by the strangers that are named."""
+    with pytest.raises(ValidationError, match="operating point"):
+        a_judged_calibration(**changes)

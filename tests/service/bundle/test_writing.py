@@ -56,6 +56,7 @@ def test_files_are_the_ones_of_the_contract(tmp_path: Path) -> None:
         model=MODEL,
         canaries=CANARIES,
         calibration=a_calibration(),
+        card={"card.md": b"text", "card.png": b"picture"},
         detectors=b"npz",
     )
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
@@ -63,6 +64,8 @@ def test_files_are_the_ones_of_the_contract(tmp_path: Path) -> None:
         "b/model.onnx",
         "b/bundle.json",
         "b/calibration.json",
+        "b/card.md",
+        "b/card.png",
         "b/detectors.npz",
         "b/canary/a.png",
         "b/canary/b.jpg",
@@ -221,4 +224,15 @@ def test_a_crash_while_calibrating_keeps_the_older_calibration(bundle: Bundle, m
     with pytest.raises(Crash):
         write_calibration(bundle.path, a_calibration(threshold=-0.5))
     assert read_bundle(bundle.path) == bundle
+    assert not [path for path in bundle.path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_card_lies_beside_its_own_calibration_alone(bundle: Bundle) -> None:
+    """Calibrating again replaces the card, and takes away what the new one does not have."""
+    write_calibration(bundle.path, a_calibration(), {"card.md": b"text", "card.png": b"picture"})
+    assert bundle.card == {"card.md": b"text", "card.png": b"picture"}
+    write_calibration(bundle.path, a_calibration(threshold=-0.5), {"card.md": b"other"})
+    assert bundle.card == {"card.md": b"other"}
+    write_calibration(bundle.path, a_calibration())
+    assert bundle.card == {}
     assert not [path for path in bundle.path.iterdir() if path.name.startswith(".")]

@@ -1,7 +1,11 @@
 """What is told of the model is what its bundle holds."""
 
+from dataclasses import replace
+
 from service.bundle import Bundle
 from service.http import schemas
+from service.http.answers import model_card
+from tests.service.bundle.parts import a_judged_calibration
 from tests.service.running_app import RunningApp, running_app
 
 
@@ -29,3 +33,15 @@ async def test_the_model_card_tells_what_decides(mos_and_logit_bundle: Bundle) -
         card = schemas.ModelCard.model_validate_json((await running.client.get("/model")).content)
     assert card.decision == manifest.decision
     assert card.threshold == calibration.threshold < -1, "below what MOS can be"
+
+
+def test_the_model_card_tells_what_gets_in(tiny_bundle: Bundle) -> None:
+    """Every operating point with its strangers, as the calibration has them; none where there are none."""
+    judged = a_judged_calibration()
+    card = model_card(replace(tiny_bundle, calibration=judged), "cpu")
+    assert card.guarantee is not None
+    assert card.guarantee.operating_points == judged.operating_points
+    assert card.guarantee.strangers == judged.strangers
+    bare = model_card(tiny_bundle, "cpu").guarantee
+    assert bare is not None
+    assert (bare.operating_points, bare.strangers) == ([], None)

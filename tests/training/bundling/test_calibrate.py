@@ -1,57 +1,22 @@
 """The threshold keeps what it promises, or is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from service.bundle import Bundle, read_bundle
 from service.errors import BundleError
 from service.verdict import accepts
 from tests.tiny_bundle import write_tiny_bundle
 from training.bundling import calibrate as job
-from training.bundling.calibrate import calibrate, fit, minimum_count, threshold_rank, tpr_interval
-from training.errors import CalibrationError
-
-
-@pytest.mark.parametrize(
-    ("n", "at_95", "at_99"),
-    [(500, 17, 14), (1000, 39, 35), (2000, 84, 78), (5000, 225, 215), (10000, 464, 450), (50000, 2420, 2387)],
-)
-def test_the_rank_is_the_known_one(n: int, at_95: int, at_99: int) -> None:
-    """k for a TPR of 95 % at 95 % and 99 % confidence, from the published table."""
-    assert threshold_rank(n, 0.95, 0.95) == at_95
-    assert threshold_rank(n, 0.95, 0.99) == at_99
-
-
-@pytest.mark.parametrize("n", [59, 200, 777])
-def test_the_rank_is_the_largest_that_keeps_the_promise(n: int) -> None:
-    """k keeps P(Bin(n, 5 %) >= k) at 95 % and k + 1 does not."""
-    k = threshold_rank(n, 0.95, 0.95)
-    assert binom.sf(k - 1, n, 0.05) >= 0.95 > binom.sf(k, n, 0.05)
-
-
-def test_59_scores_are_the_fewest_at_the_defaults() -> None:
-    """58 are refused with the number that is needed; at 99 % it is 90."""
-    assert (minimum_count(0.95, 0.95), minimum_count(0.95, 0.99)) == (59, 90)
-    assert threshold_rank(59, 0.95, 0.95) == 1
-    with pytest.raises(CalibrationError, match="at least 59"):
-        threshold_rank(58, 0.95, 0.95)
-
-
-def test_recalibrating_breaks_the_promise_no_more_often_than_said() -> None:
-    """Of 4,000 calibrations on uniform scores, whose true TPR is known, at most 5 % (and noise) fall below 95 %."""
-    generator = np.random.default_rng(0)
-    n, repeats = 300, 4000
-    k = threshold_rank(n, 0.95, 0.95)
-    thresholds = np.sort(generator.random((repeats, n)), axis=1)[:, k - 1]
-    true_tpr = 1 - thresholds
-    broken = (true_tpr < 0.95).mean()
-    assert broken <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repeats)
-    low, high = tpr_interval(n, k, 0.95)
-    assert ((true_tpr >= low) & (true_tpr <= high)).mean() == pytest.approx(0.95, abs=0.015)
+from training.bundling.calibrate import calibrate, fit
+from training.bundling.guarantee import threshold_rank
+from training.data.sets import read_data_set, read_pictures
+from training.errors import CalibrationError, DataError
+from training.scoring.pictures import score_pictures
 
 
 def test_the_threshold_accepts_all_but_k_minus_1_of_its_scores(tiny_bundle: Bundle) -> None:
@@ -70,13 +35,6 @@ def test_scores_that_are_not_numbers_are_refused(tiny_bundle: Bundle) -> None:
     scores[7] = np.nan
     with pytest.raises(CalibrationError, match="not numbers"):
         fit(scores, tiny_bundle, tpr=0.95, confidence=0.95, data={})
-
-
-@pytest.mark.parametrize(("tpr", "confidence"), [(1.0, 0.95), (0.95, 1.0), (0.0, 0.5), (-1, 0.5)])
-def test_promises_outside_zero_and_one_are_refused(tpr: float, confidence: float) -> None:
-    """No number of pictures can promise everything."""
-    with pytest.raises(CalibrationError, match="between 0 and 1"):
-        minimum_count(tpr, confidence)
 
 
 def test_the_job_binds_the_threshold_to_model_preprocessing_and_data(
@@ -114,4 +72,69 @@ def test_too_few_pictures_are_refused_before_any_is_scored(
     monkeypatch.setattr(job, "score_pictures", lambda *_: pytest.fail("scored"))
     with pytest.raises(CalibrationError, match="at least 90"):
         calibrate(bundle.path, demo_data["stripes"], confidence=0.99)
+    assert not (bundle.path / "calibration.json").exists()
+
+
+def test_operating_points_follow_from_the_scores(
+    exported: Bundle, finished_run: Path, demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """Each threshold is an order statistic, and each share a count, of the scores of the model that is served."""
+    bundle = read_bundle(shutil.copytree(exported.path, tmp_path / "bundle"))
+    held_out = finished_run / "calibration.txt"
+    done = calibrate(bundle.path, held_out, tpr=0.9, strangers={"stripes": demo_data["stripes"]})
+    data = read_data_set(held_out, bundle.manifest.classes)
+    own = score_pictures(bundle, data, ["score", "class_index"])
+    foreign = score_pictures(bundle, read_pictures(demo_data["stripes"]), ["score"])["score"]
+    assert [point.tpr for point in done.operating_points] == [0.95, 0.9, 0.8]
+    for point in done.operating_points:
+        assert point.k == threshold_rank(len(data), point.tpr, 0.95)
+        assert point.threshold == sorted(own["score"].tolist())[point.k - 1]
+        accepted = own["score"].astype(float) >= point.threshold
+        right = own["class_index"] == data.labels
+        assert point.accuracy_on_accepted == pytest.approx(right[accepted].mean())
+        share = (foreign.astype(float) >= point.threshold).mean()
+        assert point.strangers["stripes"].scaled.share == pytest.approx(share)
+    assert read_bundle(bundle.path).calibration == done
+
+
+def test_pictures_of_other_classes_have_no_accuracy(tmp_path: Path, demo_data: dict[str, Path]) -> None:
+    """Folders that are no classes of the bundle calibrate it as before, and nothing is claimed about their classes."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
+    done = calibrate(bundle.path, demo_data["train"])
+    assert done.operating_points
+    assert {point.accuracy_on_accepted for point in done.operating_points} == {None}
+    assert done.strangers is None
+
+
+def test_a_picture_outside_the_class_folders_is_calibrated_on_too(
+    exported: Bundle, demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """Labels never cost a picture: where one has none, all are taken without."""
+    bundle = shutil.copytree(exported.path, tmp_path / "bundle")
+    data = shutil.copytree(demo_data["test"], tmp_path / "data")
+    shutil.copy(next(data.rglob("*.png")), data / "stray.png")
+    done = calibrate(bundle, data)
+    assert done.n == 226
+    assert done.operating_points[0].accuracy_on_accepted is None
+
+
+def test_a_calibration_puts_its_card_beside_itself(tmp_path: Path, demo_data: dict[str, Path]) -> None:
+    """Text and picture are in the bundle, and calibrating again replaces them."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
+    calibrate(bundle.path, demo_data["train"])
+    first = bundle.card
+    assert set(first) == {"card.md", "card.png"}
+    calibrate(bundle.path, demo_data["train"], tpr=0.8, strangers={"stripes": demo_data["stripes"]})
+    assert all(bundle.card[name] != first[name] for name in first)
+
+
+def test_a_folder_without_strangers_is_refused_before_any_is_scored(
+    tmp_path: Path, demo_data: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence names the folder, and no calibration is written."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
+    monkeypatch.setattr(job, "score_pictures", lambda *_: pytest.fail("scored"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty"):
+        calibrate(bundle.path, demo_data["train"], strangers={"nothing": tmp_path / "empty"})
     assert not (bundle.path / "calibration.json").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.pixels import picture_size, read_ahead, read_picture, read_rows
+from training.data.pixels import picture_size, read_ahead, read_picture, read_rows, scaled_down, short_sides
 from training.data.sets import read_data_set, read_pictures
 from training.errors import DataError
 
@@ -75,3 +75,28 @@ def test_a_shard_that_was_cut_off_after_it_was_indexed_names_the_picture(folder:
     shard.write_bytes(shard.read_bytes()[:1500])
     with pytest.raises(DataError, match=r"noise\.png"):
         read_rows(data, [0], height=4, width=4)
+
+
+def test_a_picture_is_scaled_down_in_its_proportions_and_never_up() -> None:
+    """Both sides by one factor, none to nothing; one that is small enough is the same object."""
+    picture = Image.new("RGB", (300, 60))
+    assert scaled_down(picture, 20).size == (100, 20)
+    assert scaled_down(Image.new("RGB", (30, 6000)), 10).size == (10, 2000)
+    assert scaled_down(picture, 60) is picture
+    assert scaled_down(picture, 61) is picture
+
+
+def test_scaling_down_takes_the_detail_away(tmp_path: Path) -> None:
+    """A board of black and white squares is a board at its own size, and grey from a single pixel."""
+    board = np.kron([[0, 255], [255, 0]], np.ones((8, 8))).astype(np.uint8)
+    Image.fromarray(board).save(tmp_path / "board.png")
+    as_it_is, scaled = (read_picture(tmp_path / "board.png", height=2, width=2, short_side=s) for s in (None, 1))
+    assert np.ptp(as_it_is) > 100
+    assert np.ptp(scaled) == 0
+
+
+def test_short_sides_are_those_of_the_headers(tmp_path: Path) -> None:
+    """The smaller of height and width, in the set's order."""
+    for index, size in enumerate([(8, 6), (5, 9), (4, 4)]):
+        Image.new("RGB", size).save(tmp_path / f"{index}.png")
+    assert short_sides(read_pictures(tmp_path)).tolist() == [6, 5, 4]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from service.bundle import Bundle, read_bundle
+from service.bundle import Bundle, read_bundle, write_bundle
 from tests.tiny_bundle import CLASSES, png, write_tiny_bundle
 from training.detectors import DETECTORS, FitData, Head, Outputs
 from training.detectors.fitted import detectors_file, fit_statistics
@@ -274,6 +274,23 @@ def test_recording_keeps_the_plain_figures(bare: Bundle, pictures: Path, tmp_pat
     assert metrics == bundle_metrics(evaluation)
     assert set(metrics["ood"]["mos"]["grey"]) == {"auroc", "fpr95", "aupr_in", "aupr_out", "n_in", "n_out"}
     assert (bundle.path / "detectors.npz").read_bytes() == detectors_file(head(), {})
+
+
+def test_recording_leaves_other_figures_and_the_card_alone(pictures: Path, tmp_path: Path) -> None:
+    """What another command has put beside the figures of an evaluation is still there."""
+    tiny = write_tiny_bundle(tmp_path / "bundle")
+    bundle = write_bundle(
+        tiny.path,
+        manifest=tiny.manifest.model_copy(update={"metrics": {"siblings": {"auroc": 0.7}, "top1": "old"}}),
+        model=tiny.model_path.read_bytes(),
+        card={"card.md": b"text"},
+        detectors=detectors_file(head(), {}),
+    )
+    evaluation = judge(bundle, pictures, tmp_path / "arrays", ["mos"])
+    record(bundle, evaluation)
+    recorded = read_bundle(bundle.path)
+    assert recorded.manifest.metrics == bundle_metrics(evaluation) | {"siblings": {"auroc": 0.7}}
+    assert recorded.card == {"card.md": b"text"}
 
 
 def test_scoring_needs_neither_torch_nor_what_judges() -> None:
