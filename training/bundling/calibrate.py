@@ -17,8 +17,11 @@ from scipy.stats import beta, binom
 
 from service.bundle import Bundle, Calibration, ReferenceScores, read_bundle, write_calibration
 from service.verdict import accepts
+from training.bundling.spread import lines, spread
+from training.data.series import by_pattern
 from training.data.sets import read_pictures
 from training.errors import CalibrationError
+from training.progress import say
 from training.scoring.pictures import score_pictures
 
 METHOD = "k-th smallest score, k the largest with P(Bin(n, 1 - tpr) >= k) >= confidence"
@@ -26,10 +29,13 @@ REFERENCE_SIZE = 1000
 """How many order statistics are kept for p-values; fewer scores than this are all kept."""
 
 
-def calibrate(bundle_path: Path, data_path: Path, *, tpr: float = 0.95, confidence: float = 0.95) -> Calibration:
+def calibrate(
+    bundle_path: Path, data_path: Path, *, tpr: float = 0.95, confidence: float = 0.95, group_by: str | None = None
+) -> Calibration:
     """Score the pictures under `data_path` with the bundle's model and write its `calibration.json`.
 
-    The pictures must be in-distribution, held out of training, and not those that figures are reported on.
+    The pictures must be in-distribution, held out of training, and not those that figures are reported on. With
+    `group_by`, a pattern that tells their series, the spread of acceptance over series is said.
     Raises CalibrationError when they are too few for the promise.
     """
     bundle = read_bundle(bundle_path)
@@ -40,9 +46,14 @@ def calibrate(bundle_path: Path, data_path: Path, *, tpr: float = 0.95, confiden
             f"{data_path} has {len(data)} pictures, too few to promise {tpr:.0%} with {confidence:.0%} confidence; "
             f"give at least {required}."
         )
+    groups = None if group_by is None else by_pattern(data.paths, group_by)
     scores = score_pictures(bundle, data, ["score"])["score"].astype(np.float64)
     calibration = fit(scores, bundle, tpr=tpr, confidence=confidence, data=data.fingerprint())
     write_calibration(bundle_path, calibration)
+    if groups is not None:
+        names, series = groups
+        for line in lines(spread(accepts(scores, calibration.threshold), series, names)):
+            say(line)
     return calibration
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands import Setting, announce, app
+from training.commands import GroupBy, Setting, announce, app
 
 
 @app.command()
@@ -34,11 +34,12 @@ def calibrate(
     data: Annotated[Path, typer.Option(help="In-distribution pictures that were not trained on: folder or list file.")],
     tpr: Annotated[float, typer.Option(help="Share of in-distribution pictures to keep, at least.")] = 0.95,
     confidence: Annotated[float, typer.Option(help="Confidence that the share is kept.")] = 0.95,
+    group_by: GroupBy = None,
 ) -> None:
     """Set the threshold with a guarantee on the true-positive rate; runs without torch."""
     from training.bundling.calibrate import calibrate as calibrate_bundle
 
-    done = calibrate_bundle(bundle, data, tpr=tpr, confidence=confidence)
+    done = calibrate_bundle(bundle, data, tpr=tpr, confidence=confidence, group_by=group_by)
     low, high = done.tpr_interval
     announce(f"threshold {done.threshold:.6f}: rank {done.k} of {done.n} scores, from the lowest")
     announce(f"true TPR at least {tpr:.1%} with {confidence:.0%} confidence; between {low:.2%} and {high:.2%}")
