@@ -96,6 +96,7 @@ def _load(settings: Settings) -> tuple[Bundle, Engine]:
     name, version = bundle.manifest.name, bundle.manifest.version
     # Loudly, because the one asked for and the one in use are two things.
     _log.info("Serving %s version %s on %s; %s was asked for.", name, version, engine.provider, settings.provider)
+    _log.info("Decided by %s.", bundle.manifest.decided_by)
     return bundle, engine
 
 
@@ -110,6 +111,7 @@ def _describe(bundle: Bundle, engine: Engine, metrics: Metrics) -> None:
             "precision": manifest.precision,
         },
         groups=[group.name for group in manifest.groups],
+        decided_by=manifest.decided_by,
     )
     if bundle.calibration is not None:
         metrics.describe_calibration(bundle.calibration.threshold, bundle.calibration.tpr)
@@ -131,6 +133,7 @@ async def _pipeline(
         bundle.canaries,
         pipeline,
         health,
+        score_scale=bundle.manifest.decision_in_force.score_scale,
         warm_up=engine.warm_up,
         tolerance=settings.canary_tolerance,
         interval_seconds=settings.canary_interval_seconds,

@@ -77,7 +77,13 @@ class Settings(BaseSettings):
         PositiveFloat, Field(description="Seconds between two runs of the canaries while serving.")
     ] = 5.0
     canary_tolerance: Annotated[
-        float, Field(ge=0, le=1, description="Largest accepted difference of a canary's scores from the expected ones.")
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Largest accepted difference of a canary's scores from the expected ones; a score other than "
+            "MOS counts in its parts' deviations.",
+        ),
     ] = 0.01
     drain_seconds: Annotated[
         PositiveFloat,

@@ -1,6 +1,7 @@
 """One row of model outputs and a calibration make a verdict: the only place that decides.
 
-Pure functions of plain numbers. `score` is in [-1, 0], higher = in-distribution, and `in` means `score >= threshold`.
+Pure functions of plain numbers. `mos` is in [-1, 0]; `score` is the statistic that decides, which may be `mos` itself.
+Both are higher for in-distribution images, and `in` means `score >= threshold`.
 K groups, k top classes, n calibration scores of which m are stored.
 """
 
@@ -24,18 +25,21 @@ class Row(NamedTuple):
     topk_index: NDArray[np.int64]  # (k,)
     topk_probability: NDArray[np.float32]  # (k,)
     others_scores: NDArray[np.float32]  # (K,), groups in manifest order
+    mos: float
     score: float
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer for one image; probabilities and scores are fractions, not percent."""
+    """The answer for one image; probabilities, `mos` and p-value are fractions, `score` has its statistic's scale."""
 
     label: str
     class_index: int
     probability: float
     group: str
     decision: Literal["in", "out"]
+    decided_by: str
+    mos: float
     score: float
     threshold: float
     p_value: float
@@ -77,6 +81,7 @@ class Judge:
     classes: Sequence[str]  # (C,)
     group_names: Sequence[str]  # (K,)
     group_of_class: Sequence[int]  # (C,), an index into group_names
+    decided_by: str  # the statistic that `score` is
     threshold: float
     ranks: Sequence[int]  # (m,)
     reference_scores: Sequence[float]  # (m,)
@@ -91,6 +96,8 @@ class Judge:
             probability=float(row.class_probability),
             group=self.group_names[self.group_of_class[row.class_index]],
             decision="in" if accepts(score, self.threshold) else "out",
+            decided_by=self.decided_by,
+            mos=float(row.mos),
             score=score,
             threshold=self.threshold,
             p_value=p_value(score, self.ranks, self.reference_scores),
@@ -102,12 +109,14 @@ class Judge:
         )
 
     def _check(self, row: Row) -> None:
-        numbers = (row.class_probability, row.score, *row.others_scores.tolist(), *row.topk_probability.tolist())
-        if not all(map(math.isfinite, numbers)):
+        numbers = (row.class_probability, row.mos, row.score)
+        if not all(map(math.isfinite, (*numbers, *row.others_scores.tolist(), *row.topk_probability.tolist()))):
             raise ModelOutputError("The model put out NaN or Inf; serve another bundle.")
         if row.others_scores.shape != (len(self.group_names),) or row.topk_index.shape != row.topk_probability.shape:
             raise ModelOutputError("The model put out a wrong number of scores; export the bundle again.")
         if not all(0 <= index < len(self.classes) for index in (row.class_index, *row.topk_index.tolist())):
             raise ModelOutputError("The model put out a class that the bundle lacks; serve another bundle.")
-        if row.score != -float(row.others_scores.min()):
-            raise ModelOutputError("The model's score is not -min(others scores); serve a bundle exported as a whole.")
+        if row.mos != -float(row.others_scores.min()):
+            raise ModelOutputError("The model's MOS is not -min(others scores); serve a bundle exported as a whole.")
+        if self.decided_by == "mos" and row.score != row.mos:
+            raise ModelOutputError("The model's score is not the MOS that decides; serve a bundle exported as a whole.")

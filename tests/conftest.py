@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.bundle import Bundle
-from tests.tiny_bundle import write_tiny_bundle
+from tests.tiny_bundle import MOS_AND_LOGIT, write_tiny_bundle
 
 # Before anything imports torch, and for the processes that tests start. The networks here are tiny: threads gain them
 # nothing, and where several processes share the tests out, threads that wait for each other cost tenfold.
@@ -24,6 +24,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A calibrated bundle of a small real model; read it, do not change it (`write_tiny_bundle` makes another)."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def mos_and_logit_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same model where not MOS alone decides; read it, do not change it."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "mos_and_logit", decision=MOS_AND_LOGIT)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ colours: an image of one of them is in-distribution, a grey or noisy one is not.
 import io
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -18,10 +19,12 @@ from service.bundle import (
     Bundle,
     Calibration,
     Canary,
+    Decision,
     Group,
     InputSpec,
     Manifest,
     ReferenceScores,
+    StatisticPart,
     sha256_hex,
     write_bundle,
 )
@@ -41,6 +44,15 @@ GROUPS = {"warm": [0, 2], "cool": [1, 3], "pale": [4, 5]}
 SIZE_PIXELS = 8
 SHARPNESS = 8.0
 OTHERS_LOGIT = 0.6 * SHARPNESS
+# Means and deviations of the calibration images, rounded.
+MOS_AND_LOGIT = Decision(
+    statistic="mos+logit",
+    parts=[
+        StatisticPart(name="mos", weight=1, mean=-0.26, deviation=0.32),
+        StatisticPart(name="logit", weight=0.5, mean=9, deviation=5.5),
+    ],
+    parameters={"images": 200},
+)
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -50,16 +62,20 @@ def write_tiny_bundle(
     *,
     calibrated: bool = True,
     version: str = "1",
+    schema_version: Literal[1, 2] = 2,
+    decision: Decision | None = None,
     nan_on_black: bool = False,
     fail_on_white: bool = False,
 ) -> Bundle:
     """Write the bundle to *path*.
 
-    With *nan_on_black* the model answers NaN to an all-black image, with *fail_on_white* ONNX Runtime raises for a
-    batch that holds an all-white one.
+    MOS decides unless there is a *decision*. With *nan_on_black* the model answers NaN to an all-black image, with
+    *fail_on_white* ONNX Runtime raises for a batch that holds an all-white one.
     """
-    model = tiny_model(nan_on_black=nan_on_black, fail_on_white=fail_on_white).SerializeToString()
-    manifest = tiny_manifest(model, version=version)
+    model = tiny_model(
+        schema_version=schema_version, decision=decision, nan_on_black=nan_on_black, fail_on_white=fail_on_white
+    ).SerializeToString()
+    manifest = tiny_manifest(model, version=version, schema_version=schema_version, decision=decision)
     bare = write_bundle(path, manifest=manifest, model=model)
     engine = Engine(bare, provider="cpu", max_batch_size=256)
     return write_bundle(
@@ -71,10 +87,12 @@ def write_tiny_bundle(
     )
 
 
-def tiny_manifest(model: bytes, *, version: str = "1") -> Manifest:
-    """Return the manifest of *model*, a serialized `tiny_model`."""
+def tiny_manifest(
+    model: bytes, *, version: str = "1", schema_version: Literal[1, 2] = 2, decision: Decision | None = None
+) -> Manifest:
+    """Return the manifest of *model*, a serialized `tiny_model` of the same schema and decision."""
     return Manifest(
-        schema_version=1,
+        schema_version=schema_version,
         name="tiny",
         version=version,
         created=CREATED,
@@ -84,6 +102,7 @@ def tiny_manifest(model: bytes, *, version: str = "1") -> Manifest:
         groups=[Group(name=name, classes=classes) for name, classes in GROUPS.items()],
         backbone="mean-colour",
         precision="float32",
+        decision=decision,
         training={"seed": 0},
         metrics={},
     )
@@ -96,8 +115,14 @@ def png(color: tuple[int, int, int], *, width: int = 16, height: int = 12) -> by
     return buffer.getvalue()
 
 
-def tiny_model(*, nan_on_black: bool = False, fail_on_white: bool = False) -> onnx.ModelProto:
-    """Return the graph: N images, 12 features, 9 logits, 6 classes, 3 groups, 5 top classes."""
+def tiny_model(
+    *,
+    schema_version: Literal[1, 2] = 2,
+    decision: Decision | None = None,
+    nan_on_black: bool = False,
+    fail_on_white: bool = False,
+) -> onnx.ModelProto:
+    """Return the graph: N images, 12 features, 9 logits, 6 classes, 3 groups, 5 top classes; no `mos` in schema 1."""
     weights, bias = _linear_layer()
     slice_sizes = [1 + len(classes) for classes in GROUPS.values()]
     in_group_order = [index for classes in GROUPS.values() for index in classes]
@@ -113,6 +138,8 @@ def tiny_model(*, nan_on_black: bool = False, fail_on_white: bool = False) -> on
         "k": np.array([5], np.int64),
         "nothing": np.float32(0),
         "twelve_nothings": np.zeros(12, np.float32),
+        "class_columns": np.setdiff1d(np.arange(sum(slice_sizes)), np.cumsum([0, *slice_sizes])),  # of the logits
+        **_part_constants(decision),
     }
     node = helper.make_node
     slices = [f"slice_{i}" for i in range(len(GROUPS))]
@@ -135,8 +162,10 @@ def tiny_model(*, nan_on_black: bool = False, fail_on_white: bool = False) -> on
         node("ArgMax", ["probabilities"], ["class_index"], axis=1, keepdims=0),
         node("ReduceMax", ["probabilities", "one"], ["class_probability"], keepdims=0),
         node("ReduceMin", ["others_scores", "one"], ["least_others"], keepdims=0),
-        node("Neg", ["least_others"], ["score"]),
+        node("Neg", ["least_others"], ["mos"]),
+        *_score(decision),
     ]
+    mos_output = [helper.make_tensor_value_info("mos", TensorProto.FLOAT, ["N"])] if schema_version > 1 else []
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -147,6 +176,7 @@ def tiny_model(*, nan_on_black: bool = False, fail_on_white: bool = False) -> on
             helper.make_tensor_value_info("topk_index", TensorProto.INT64, ["N", 5]),
             helper.make_tensor_value_info("topk_probability", TensorProto.FLOAT, ["N", 5]),
             helper.make_tensor_value_info("others_scores", TensorProto.FLOAT, ["N", len(GROUPS)]),
+            *mos_output,
             helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", sum(slice_sizes)]),
             helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 12]),
@@ -160,6 +190,30 @@ def tiny_model(*, nan_on_black: bool = False, fail_on_white: bool = False) -> on
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _part_constants(decision: Decision | None) -> dict[str, np.float32]:
+    """Return the mean and the factor of every part by the names that `_score` uses."""
+    parts = [] if decision is None else decision.parts
+    means = {f"mean_{part.name}": np.float32(part.mean) for part in parts}
+    return means | {f"factor_{part.name}": np.float32(part.weight / part.deviation) for part in parts}
+
+
+def _score(decision: Decision | None) -> list[onnx.NodeProto]:
+    """Return the nodes from `mos` and `logits` to `score`: the sum of the parts of *decision*, or MOS itself."""
+    node = helper.make_node
+    if decision is None:
+        return [node("Identity", ["mos"], ["score"])]
+    nodes = [
+        node("Gather", ["logits", "class_columns"], ["class_logits"], axis=1),
+        node("ReduceMax", ["class_logits", "one"], ["logit"], keepdims=0),
+    ]
+    for part in decision.parts:
+        nodes += [
+            node("Sub", [part.name, f"mean_{part.name}"], [f"centred_{part.name}"]),
+            node("Mul", [f"centred_{part.name}", f"factor_{part.name}"], [f"term_{part.name}"]),
+        ]
+    return [*nodes, node("Sum", [f"term_{part.name}" for part in decision.parts], ["score"])]
 
 
 def _faults(nan_on_black: bool, fail_on_white: bool) -> list[onnx.NodeProto]:

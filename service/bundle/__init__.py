@@ -15,24 +15,32 @@ below from `service.bundle` itself.
 
 from service.bundle.reading import Bundle, read_bundle
 from service.bundle.schema import (
+    KNOWN_PARTS,
+    MOS,
     Calibration,
     Canary,
+    Decision,
     Group,
     InputSpec,
     Manifest,
     ReferenceScores,
+    StatisticPart,
     sha256_hex,
 )
 from service.bundle.writing import write_bundle, write_calibration
 
 __all__ = [
+    "KNOWN_PARTS",
+    "MOS",
     "Bundle",
     "Calibration",
     "Canary",
+    "Decision",
     "Group",
     "InputSpec",
     "Manifest",
     "ReferenceScores",
+    "StatisticPart",
     "read_bundle",
     "sha256_hex",
     "write_bundle",

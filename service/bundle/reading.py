@@ -15,7 +15,7 @@ from service.bundle.schema import (
     EXPECTED_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
-    SCHEMA_VERSION,
+    READABLE_SCHEMA_VERSIONS,
     Calibration,
     Canary,
     ExpectedFile,
@@ -59,9 +59,10 @@ def read_manifest(root: Path) -> Manifest:
     # The version first: the fields of another schema would fail with a message about a field.
     document = _read_json(root, MANIFEST_FILE)
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_SCHEMA_VERSIONS:
+        readable = " and ".join(map(str, READABLE_SCHEMA_VERSIONS))
         raise BundleError(
-            f"{root / MANIFEST_FILE} has schema version {version!r} and this release reads {SCHEMA_VERSION}; "
+            f"{root / MANIFEST_FILE} has schema version {version!r} and this release reads {readable}; "
             "export the bundle again or install the release that wrote it."
         )
     return _validated(Manifest, root, MANIFEST_FILE)

@@ -16,7 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+# Up to 1 the graph had no output `mos` and MOS always decided, as `score`.
+READABLE_SCHEMA_VERSIONS = (1, SCHEMA_VERSION)
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "bundle.json"
@@ -25,10 +27,22 @@ DETECTORS_FILE = "detectors.npz"
 CANARY_FOLDER = "canary"
 EXPECTED_FILE = "expected.json"
 
+MOS = "mos"
+# What can decide, alone or several as one: a statistic is called by its parts, joined by `+`. Each is higher for
+# in-distribution pictures.
+KNOWN_PARTS = {
+    MOS: "the Minimum Others Score",
+    "logit": "the largest class logit, before any softmax",
+    "knn": "nearness to the closest pictures of a bank of training features",
+    "mahalanobis": "nearness to the closest class mean, by the features' covariance",
+    "residual": "how little of the features lies outside the space that the training features span",
+}
+
 Name = Annotated[str, StringConstraints(min_length=1)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # A plain file name: nothing that leads out of the folder or hides in it.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+PartName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=50)]
 Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
@@ -63,10 +77,61 @@ class Group(_Frozen):
     classes: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
+class StatisticPart(_Frozen):
+    """One part of the statistic that decides: its value counts as `weight * (value - mean) / deviation`.
+
+    The graph computes all of that; here it is said. *parameters* hold what the value depends on, such as the size of a
+    bank and k. A name outside `KNOWN_PARTS` is allowed, for only the graph must know what it means.
+    """
+
+    name: PartName
+    weight: FiniteFloat
+    mean: FiniteFloat
+    deviation: Annotated[FiniteFloat, Field(gt=0)]
+    parameters: dict[str, JsonValue] = {}
+
+    @field_validator("weight")
+    @classmethod
+    def _counts(cls, weight: float) -> float:
+        if weight == 0:
+            raise ValueError("a part of weight 0 decides nothing; leave it out")
+        return weight
+
+
+class Decision(_Frozen):
+    """What decides: the statistic that the graph puts out as `score`, the sum of its parts.
+
+    Means and deviations are those of held-out in-distribution pictures, so that the parts can be added; *parameters*
+    hold what all parts share, such as how many pictures those were. MOS alone decides as it is.
+    """
+
+    statistic: Name
+    parts: Annotated[list[StatisticPart], Field(min_length=1)]
+    parameters: dict[str, JsonValue] = {}
+
+    @property
+    def score_scale(self) -> float:
+        """The sum of the weights' sizes: the score's standard deviation on the pictures above is at most this."""
+        return sum(abs(part.weight) for part in self.parts)
+
+    @model_validator(mode="after")
+    def _is_called_by_its_parts(self) -> Self:
+        names = [part.name for part in self.parts]
+        if self.statistic != "+".join(names) or len(set(names)) != len(names):
+            raise ValueError("the statistic must be the names of its parts, each once, in their order, joined by +")
+        only = self.parts[0]
+        if self.statistic == MOS and (only.weight, only.mean, only.deviation) != (1, 0, 1):
+            raise ValueError(f"{MOS} alone decides as it is: weight 1, mean 0, deviation 1")
+        return self
+
+
+MOS_DECIDES = Decision(statistic=MOS, parts=[StatisticPart(name=MOS, weight=1, mean=0, deviation=1)])
+
+
 class Manifest(_Frozen):
     """What the model is: bundle.json."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     name: Name
     version: Name
     created: AwareDatetime
@@ -76,8 +141,20 @@ class Manifest(_Frozen):
     groups: Annotated[list[Group], Field(min_length=1)]
     backbone: str
     precision: str
+    # Left out of the file where there is none, so that a bundle of schema 1 stays one that its release can read.
+    decision: Annotated[Decision | None, Field(exclude_if=lambda decision: decision is None)] = None
     training: dict[str, JsonValue] = {}
     metrics: dict[str, JsonValue] = {}
+
+    @property
+    def decision_in_force(self) -> Decision:
+        """What decides: `decision`, or MOS where there is none."""
+        return self.decision or MOS_DECIDES
+
+    @property
+    def decided_by(self) -> str:
+        """The name of the statistic that decides."""
+        return self.decision_in_force.statistic
 
     @property
     def group_sizes(self) -> list[int]:
@@ -97,6 +174,12 @@ class Manifest(_Frozen):
         for names in (self.classes, [group.name for group in self.groups]):
             if len(set(names)) != len(names):
                 raise ValueError("class names and group names must each be unique")
+        return self
+
+    @model_validator(mode="after")
+    def _schema_1_knows_mos_alone(self) -> Self:
+        if self.schema_version == 1 and self.decided_by != MOS:
+            raise ValueError(f"in a bundle of schema 1 {MOS} decides; write one of schema {SCHEMA_VERSION}")
         return self
 
 

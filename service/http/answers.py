@@ -16,6 +16,8 @@ def verdict_document(verdict: Verdict, manifest: Manifest, request_id: str) -> d
         "probability": verdict.probability,
         "group": verdict.group,
         "decision": verdict.decision,
+        "decided_by": verdict.decided_by,
+        "mos": verdict.mos,
         "score": verdict.score,
         "threshold": verdict.threshold,
         "p_value": verdict.p_value,
@@ -31,8 +33,9 @@ def model_card(bundle: Bundle, provider: Provider) -> schemas.ModelCard:
     """Return what /model tells of *bundle* as it is served on *provider*."""
     manifest, calibration = bundle.manifest, bundle.calibration
     return schemas.ModelCard(
-        **manifest.model_dump(exclude={"schema_version"}),
+        **manifest.model_dump(exclude={"schema_version", "decision"}),
         provider=provider,
+        decision=manifest.decision_in_force,
         threshold=None if calibration is None else calibration.threshold,
         guarantee=None
         if calibration is None

@@ -8,7 +8,8 @@ from service.http.problems import problem_document
 
 DESCRIPTION = """\
 Says what is on an image and whether the model may be believed: a decision `in` or `out` of the distribution it was
-trained on, by the Minimum Others Score against a calibrated threshold. Any doubt is an error, never `in`.
+trained on, by one score against a calibrated threshold: the Minimum Others Score, or the statistic that `decided_by`
+names. Any doubt is an error, never `in`.
 
 Errors are problem details (RFC 9457); their `code` is stable. Every answer has `X-Request-ID` (yours, where you sent
 one of at most 128 letters, digits and `._~:/+=-`) and `Server-Timing`. Where the service has keys, every route but
@@ -71,6 +72,11 @@ CARD_EXAMPLE: dict[str, Any] = {
     },
     "classes": ["apple", "baby"],
     "groups": [{"name": "fruit and vegetables", "classes": [0]}, {"name": "people", "classes": [1]}],
+    "decision": {
+        "statistic": "mos",
+        "parts": [{"name": "mos", "weight": 1.0, "mean": 0.0, "deviation": 1.0, "parameters": {}}],
+        "parameters": {},
+    },
     "threshold": -0.871,
     "guarantee": {
         "tpr": 0.95,

@@ -63,7 +63,12 @@ async def predict(request: Request) -> Response:
         image = one_image(upload.content, exchange.content_type)
         prediction = await upload.pipeline.predict(image, deadline=upload.deadline)
     verdict = prediction.verdict
-    exchange.log_fields |= {"decision": verdict.decision, "score": verdict.score}
+    exchange.log_fields |= {
+        "decision": verdict.decision,
+        "decided_by": verdict.decided_by,
+        "score": verdict.score,
+        "mos": verdict.mos,
+    }
     return JSONResponse(_document(prediction, serving, exchange))
 
 
@@ -112,7 +117,7 @@ async def ready(request: Request) -> Response:
 
 @router.get(
     "/model",
-    summary="What is served, with the threshold's guarantee",
+    summary="What is served and what decides, with the threshold's guarantee",
     response_model=schemas.ModelCard,
     responses=openapi.ok(openapi.CARD_EXAMPLE, "The model card") | openapi.problems(openapi.UNAUTHORIZED),
 )

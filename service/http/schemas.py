@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from service.bundle import Group, InputSpec
+from service.bundle import KNOWN_PARTS, Decision, Group, InputSpec
 from service.inference.engine import Provider
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+_PARTS = "; ".join(f"`{name}`: {meaning}" for name, meaning in KNOWN_PARTS.items())
 
 VERDICT_EXAMPLE: dict[str, Any] = {
     "label": "apple",
@@ -16,6 +18,8 @@ VERDICT_EXAMPLE: dict[str, Any] = {
     "probability": 0.93,
     "group": "fruit and vegetables",
     "decision": "in",
+    "decided_by": "mos",
+    "mos": -0.012,
     "score": -0.012,
     "threshold": -0.871,
     "p_value": 0.64,
@@ -56,7 +60,9 @@ class Verdict(_Answer):
     probability: Annotated[Probability, Field(description="Group softmax, *others* in the denominator.")]
     group: Annotated[str, Field(description="The group that the class is in.")]
     decision: Annotated[Literal["in", "out"], Field(description="`in` iff score >= threshold.")]
-    score: Annotated[float, Field(ge=-1, le=0, description="-min(others_scores); higher is in-distribution.")]
+    decided_by: Annotated[str, Field(description=f"The statistic that `score` is, its parts joined by `+`. {_PARTS}.")]
+    mos: Annotated[float, Field(ge=-1, le=0, description="-min(others_scores), whatever decides.")]
+    score: Annotated[float, Field(description="The statistic that decides; higher is in-distribution.")]
     threshold: float
     p_value: Annotated[Probability, Field(description="Conformal, against the calibration scores.")]
     others_scores: Annotated[dict[str, Probability], Field(description="p(others) of each group.")]
@@ -101,7 +107,7 @@ class Guarantee(_Answer):
 
 
 class ModelCard(_Answer):
-    """What is served: the classes, the groups, the input, the threshold with its guarantee, the provider in use."""
+    """What is served: classes, groups, input, what decides, the threshold with its guarantee, the provider in use."""
 
     name: str
     version: str
@@ -112,6 +118,10 @@ class ModelCard(_Answer):
     input: InputSpec
     classes: list[str]
     groups: Annotated[list[Group], Field(description="Each group's classes, as indices into `classes`.")]
+    decision: Annotated[
+        Decision,
+        Field(description="What decides: score is the sum of weight * (value - mean) / deviation over the parts."),
+    ]
     threshold: Annotated[float | None, Field(description="null until the bundle is calibrated.")]
     guarantee: Guarantee | None
     model_sha256: str

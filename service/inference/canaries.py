@@ -18,12 +18,18 @@ DEADLINE_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
-def deviation(canary: Canary, verdict: Verdict) -> float:
-    """Return the largest difference between the scores of *verdict* and those expected; infinite for another class."""
+def deviation(canary: Canary, verdict: Verdict, score_scale: float) -> float:
+    """Return the largest difference between the scores of *verdict* and those expected; infinite for another class.
+
+    Others scores, and so MOS, lie in [0, 1] and differ as they are. A score of another statistic has no bounds: it is
+    measured in *score_scale*, `Decision.score_scale`, which is 1 for MOS and else about the spread of in-distribution
+    scores. So one tolerance means the same share of what in-distribution images differ by, whatever decides.
+    """
     if verdict.class_index != canary.class_index or len(verdict.others_scores) != len(canary.others_scores):
         return math.inf
-    expected = (canary.score, *canary.others_scores)
-    return max(abs(a - b) for a, b in zip(expected, (verdict.score, *verdict.others_scores.values()), strict=True))
+    others_pairs = zip(canary.others_scores, verdict.others_scores.values(), strict=True)
+    of_score = abs(canary.score - verdict.score) / score_scale
+    return max(of_score, *(abs(expected - seen) for expected, seen in others_pairs))
 
 
 class CanaryChecks:
@@ -35,6 +41,7 @@ class CanaryChecks:
         pipeline: Pipeline,
         health: Health,
         *,
+        score_scale: float,
         warm_up: Callable[[], None],
         tolerance: float,
         interval_seconds: float,
@@ -43,6 +50,7 @@ class CanaryChecks:
         self._canaries = canaries
         self._pipeline = pipeline
         self._health = health
+        self._score_scale = score_scale
         self._warm_up = warm_up
         self._tolerance = tolerance
         self._interval_seconds = interval_seconds
@@ -81,7 +89,7 @@ class CanaryChecks:
 
     async def _deviation(self, canary: Canary) -> float:
         prediction = await self._pipeline.predict(canary.encoded, deadline=time.monotonic() + DEADLINE_SECONDS)
-        return deviation(canary, prediction.verdict)
+        return deviation(canary, prediction.verdict, self._score_scale)
 
     def _fail(self, what: str, error: MosGuardError | None = None) -> None:
         self._health.fail("canary")

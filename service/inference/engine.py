@@ -20,8 +20,6 @@ from service.verdict import Row
 Provider = Literal["cuda", "tensorrt", "cpu"]
 
 _INPUT = "images"
-# Only what a Row needs is computed while serving; `logits` and `features` are for evaluation.
-_ROW_OUTPUTS = ["class_index", "class_probability", "topk_index", "topk_probability", "others_scores", "score"]
 _FLOAT, _INT64, _UINT8 = "tensor(float)", "tensor(int64)", "tensor(uint8)"
 _RUNTIME_NAMES: dict[Provider, str] = {
     "cuda": "CUDAExecutionProvider",
@@ -48,6 +46,7 @@ class Engine:
         manifest = bundle.manifest
         self.max_batch_size = max_batch_size
         self._image_shape = (manifest.input.height, manifest.input.width, 3)
+        # Only what a Row needs is computed while serving; `logits` and `features` are for evaluation.
         self._row_shapes = _row_shapes(manifest)
         wanted = _resolve(provider)
         self._session = _session(bundle, wanted, intra_op_threads, max_batch_size)
@@ -85,7 +84,7 @@ class Engine:
         if len(images) == 0:
             return []
         try:
-            outputs = self._session.run(_ROW_OUTPUTS, {_INPUT: self._padded(images)})
+            outputs = self._session.run(list(self._row_shapes), {_INPUT: self._padded(images)})
         except Exception as error:  # the border where the runtime's errors, of many classes, become ours
             raise NotReady("ONNX Runtime could not run the model; restart the service.") from error
         return list(self._rows([output[: len(images)] for output in outputs], len(images)))
@@ -100,20 +99,22 @@ class Engine:
         return padded
 
     def _rows(self, outputs: list[NDArray[Any]], count: int) -> Iterator[Row]:
-        for name, output in zip(_ROW_OUTPUTS, outputs, strict=True):
+        arrays = dict(zip(self._row_shapes, outputs, strict=True))
+        for name, output in arrays.items():
             if output.shape != (count, *self._row_shapes[name]):
                 raise ModelOutputError(f"The model's {name} has a wrong shape; export the bundle again.")
             if not np.isfinite(output).all():
                 raise ModelOutputError(f"The model's {name} holds NaN or Inf; serve another bundle.")
-        class_index, class_probability, topk_index, topk_probability, others_scores, score = outputs
+        mos = arrays.get("mos", arrays["score"])  # one and the same in a graph of schema 1
         for i in range(count):
             yield Row(
-                class_index=int(class_index[i]),
-                class_probability=float(class_probability[i]),
-                topk_index=topk_index[i],
-                topk_probability=topk_probability[i],
-                others_scores=others_scores[i],
-                score=float(score[i]),
+                class_index=int(arrays["class_index"][i]),
+                class_probability=float(arrays["class_probability"][i]),
+                topk_index=arrays["topk_index"][i],
+                topk_probability=arrays["topk_probability"][i],
+                others_scores=arrays["others_scores"][i],
+                mos=float(mos[i]),
+                score=float(arrays["score"][i]),
             )
 
 
@@ -182,9 +183,9 @@ def _provider_in_use(session: Any) -> Provider:
 
 
 def _row_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    """Shape of each Row output for one image."""
+    """Shape of each Row output for one image; a graph of schema 1 has no `mos`."""
     k = min(5, len(manifest.classes))
-    return {
+    shapes: dict[str, tuple[int, ...]] = {
         "class_index": (),
         "class_probability": (),
         "topk_index": (k,),
@@ -192,6 +193,7 @@ def _row_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
         "others_scores": (len(manifest.groups),),
         "score": (),
     }
+    return shapes if manifest.schema_version == 1 else shapes | {"mos": ()}
 
 
 def _check_graph(session: Any, manifest: Manifest) -> None:

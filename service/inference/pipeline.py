@@ -114,6 +114,7 @@ def judge_of(manifest: Manifest, calibration: Calibration) -> Judge:
         classes=manifest.classes,
         group_names=[group.name for group in manifest.groups],
         group_of_class=manifest.group_of_class,
+        decided_by=manifest.decided_by,
         threshold=calibration.threshold,
         ranks=calibration.reference.ranks,
         reference_scores=calibration.reference.scores,

@@ -18,11 +18,16 @@ STAGES = ("read", "decode", "queue", "inference")
 # From 1 ms to 10 s, three edges a decade, and two more where service levels usually lie (50 ms and 250 ms are there).
 DURATION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-# Scores are in [-1, 0]. In-distribution ones crowd at 0, others near -1, and thresholds lie in either crowd's tail,
-# so the edges are dense at both ends.
+# One layout for every statistic, so that the histograms of replicas with different bundles can still be added up.
+# Sums of standardised parts lie in about [-30, 10], in-distribution ones around 0, their thresholds a few below. MOS is
+# in [-1, 0]: in-distribution images crowd at 0, others near -1, and thresholds lie in either crowd's tail, so the edges
+# are dense at both ends.
 SCORES = (
+    *(-30.0, -20.0, -15.0, -12.0, -10.0, -8.0, -7.0, -6.0, -5.0),
+    *(-4.5, -4.0, -3.5, -3.0, -2.5, -2.0, -1.75, -1.5, -1.25),
     *(-1.0, -0.9999, -0.999, -0.995, -0.99, -0.98, -0.97, -0.95, -0.925, -0.9, -0.85, -0.8, -0.7, -0.6, -0.5),
     *(-0.4, -0.3, -0.2, -0.15, -0.1, -0.05, -0.02, -0.01, -0.001, 0.0),
+    *(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
 )
 OTHERS_SCORES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 
@@ -78,7 +83,7 @@ class _VerdictSeries:
         )
         self.score = Histogram(
             "mos_score",
-            "Score of each verdict: -min over the groups of p(others); higher is in-distribution.",
+            "Score of each verdict, by the statistic that mos_decision_info names; higher is in-distribution.",
             buckets=SCORES,
             registry=registry,
         )
@@ -103,12 +108,21 @@ class _ModelSeries:
         )
         self.ready = Gauge("mos_ready", "1 while /health/ready answers 200, else 0.", registry=registry)
         self.canary_deviation = Gauge(
-            "mos_canary_deviation", "Largest difference of a canary's scores from the expected ones.", registry=registry
+            "mos_canary_deviation",
+            "Largest difference of a canary's scores from the expected ones; a score other than MOS in its parts' "
+            "deviations.",
+            registry=registry,
         )
         self.info = Gauge(
             "mos_model_info",
             "1, with the model served and the execution provider really in use.",
             ["name", "version", "model_sha256", "provider", "precision"],
+            registry=registry,
+        )
+        self.decision_info = Gauge(
+            "mos_decision_info",
+            "1, with the statistic that decides: mos_score and mos_threshold are of it.",
+            ["statistic"],
             registry=registry,
         )
         for gauge in (self.threshold, self.expected_in_ratio, self.canary_deviation):
@@ -130,9 +144,10 @@ class Metrics:
         self._prediction_children: dict[tuple[str, str], Counter] = {}
         self._others_children: list[Histogram] = []
 
-    def describe_model(self, info: Mapping[str, str], groups: list[str]) -> None:
-        """Name the model that is served; *groups* in manifest order."""
+    def describe_model(self, info: Mapping[str, str], groups: list[str], decided_by: str) -> None:
+        """Name the model that is served and the statistic that decides; *groups* in manifest order."""
         self._model.info.labels(**info).set(1)
+        self._model.decision_info.labels(decided_by).set(1)
         self._others_children = [self._verdicts.others_score.labels(group) for group in groups]
         for decision in ("in", "out"):
             for group in groups:

@@ -54,7 +54,7 @@ def test_a_bad_bundle_is_one_sentence_and_status_1(tiny_bundle: Bundle, tmp_path
         (path / "bundle.json").unlink()
     elif damage == "unknown schema":
         manifest = (path / "bundle.json").read_text()
-        (path / "bundle.json").write_text(manifest.replace('"schema_version": 1', '"schema_version": 99'))
+        (path / "bundle.json").write_text(manifest.replace('"schema_version": 2', '"schema_version": 99'))
     elif damage == "foreign calibration":
         calibration = (path / "calibration.json").read_text()
         (path / "calibration.json").write_text(calibration.replace(tiny_bundle.manifest.model_sha256, "0" * 64))

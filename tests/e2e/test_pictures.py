@@ -62,7 +62,8 @@ def judge(server: ServerProcess, pictures: Sequence[bytes], clients: int = 8) ->
         schemas.Verdict.model_validate_json(response.content, strict=True)
     verdicts = [response.json() for response in responses]
     for verdict in verdicts:
-        assert verdict["score"] == -min(verdict["others_scores"].values())
+        assert verdict["mos"] == -min(verdict["others_scores"].values())
+        assert verdict["decided_by"] != "mos" or verdict["score"] == verdict["mos"]
         assert verdict["decision"] == ("in" if verdict["score"] >= verdict["threshold"] else "out")
     return verdicts
 

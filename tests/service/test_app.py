@@ -9,7 +9,7 @@ import pytest
 from service.bundle import Bundle
 from service.errors import BundleError
 from tests.service.running_app import running_app
-from tests.tiny_bundle import png, write_tiny_bundle
+from tests.tiny_bundle import MOS_AND_LOGIT, png, write_tiny_bundle
 
 RED = png((235, 20, 20))
 
@@ -34,6 +34,7 @@ async def test_the_gauges_tell_the_calibration(tiny_bundle: Bundle) -> None:
         assert running.sample("mos_expected_in_ratio") == 0.95
         info = {"name": "tiny", "version": "1", "provider": "cpu", "precision": "float32"}
         assert running.sample("mos_model_info", model_sha256=tiny_bundle.manifest.model_sha256, **info) == 1
+        assert running.sample("mos_decision_info", statistic="mos") == 1
 
 
 async def test_an_uncalibrated_bundle_lives_and_gives_no_verdict(tmp_path: Path) -> None:
@@ -85,6 +86,17 @@ async def test_drift_within_the_tolerance_is_ready(tmp_path: Path) -> None:
     async with running_app(bundle.path, canary_tolerance=0.06) as running:
         await running.until_ready()
         assert running.sample("mos_canary_deviation") == pytest.approx(0.05, abs=1e-4)
+
+
+async def test_a_canary_of_another_statistic_moves_in_its_scale(tmp_path: Path) -> None:
+    """The gauge counts a score that is not MOS in the deviations of its parts, here 1.5 together."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", decision=MOS_AND_LOGIT)
+    expected = tmp_path / "bundle" / "canary" / "expected.json"
+    score = bundle.canaries[0].score
+    expected.write_text(expected.read_text().replace(str(score), str(score + 0.3)))
+    async with running_app(bundle.path, canary_tolerance=0.25) as running:
+        await running.until_ready()
+        assert running.sample("mos_canary_deviation") == pytest.approx(0.2, abs=1e-4)
 
 
 async def test_requests_that_were_accepted_are_answered_in_a_drain(tiny_bundle: Bundle) -> None:

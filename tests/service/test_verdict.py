@@ -15,6 +15,7 @@ JUDGE = Judge(
     classes=("cat", "dog", "apple"),
     group_names=("animal", "food"),
     group_of_class=(0, 0, 1),
+    decided_by="mos",
     threshold=-0.5,
     ranks=(1, 2, 3, 4),
     reference_scores=(-0.9, -0.5, -0.5, -0.1),
@@ -24,7 +25,8 @@ JUDGE = Judge(
 def a_row(**changes: object) -> Row:
     """Return a sound row for JUDGE with *changes*; its least others score belongs to `food`."""
     others = np.array([0.75, 0.25], np.float32)
-    row = Row(2, 0.625, np.array([2, 0, 1]), np.array([0.625, 0.125, 0.0625], np.float32), others, -0.25)
+    top = np.array([2, 0, 1]), np.array([0.625, 0.125, 0.0625], np.float32)
+    row = Row(2, 0.625, *top, others, mos=-0.25, score=-0.25)
     return row._replace(**changes)
 
 
@@ -151,6 +153,8 @@ def test_verdict_holds_the_row_in_words() -> None:
         probability=0.625,
         group="food",
         decision="in",
+        decided_by="mos",
+        mos=-0.25,
         score=-0.25,
         threshold=-0.5,
         p_value=0.8,
@@ -162,23 +166,33 @@ def test_verdict_holds_the_row_in_words() -> None:
 @pytest.mark.parametrize(("others", "decision"), [(0.25, "in"), (0.5, "in"), (0.75, "out"), (1.0, "out"), (0.0, "in")])
 def test_decision_follows_the_threshold(others: float, decision: str) -> None:
     """Judge and `accepts` agree, at the threshold too."""
-    row = a_row(others_scores=np.array([1, others], np.float32), score=-others)
+    row = a_row(others_scores=np.array([1, others], np.float32), mos=-others, score=-others)
     assert JUDGE.judge(row).decision == decision
+
+
+@pytest.mark.parametrize(("score", "decision"), [(-17.5, "out"), (-2.0, "in"), (-2.0000001, "out"), (3.5, "in")])
+def test_the_score_decides_and_not_mos(score: float, decision: str) -> None:
+    """With another statistic the score has another scale than MOS, which is told beside it and decides nothing."""
+    judge = replace(JUDGE, decided_by="mos+knn", threshold=-2.0, reference_scores=(-5.0, -2.0, 1.0, 2.0))
+    verdict = judge.judge(a_row(score=score))
+    assert (verdict.decision, verdict.decided_by, verdict.mos, verdict.score) == (decision, "mos+knn", -0.25, score)
+    assert verdict.p_value == p_value(score, judge.ranks, judge.reference_scores)
 
 
 def test_numbers_of_a_verdict_are_plain() -> None:
     """A verdict goes into JSON as it is: no numpy scalars."""
     verdict = JUDGE.judge(a_row())
-    numbers = [verdict.probability, verdict.score, verdict.p_value, *verdict.others_scores.values()]
+    numbers = [verdict.probability, verdict.mos, verdict.score, verdict.p_value, *verdict.others_scores.values()]
     numbers += [probability for _, probability in verdict.top]
     assert {type(number) for number in numbers} == {float}
     assert type(verdict.class_index) is int
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
-@pytest.mark.parametrize("field", ["class_probability", "score", "topk_probability", "others_scores"])
-def test_judge_refuses_what_is_not_finite(field: str, bad: float) -> None:
-    """No verdict rests on NaN or Inf, wherever in the row it is."""
+@pytest.mark.parametrize("field", ["class_probability", "mos", "score", "topk_probability", "others_scores"])
+@pytest.mark.parametrize("decided_by", ["mos", "mos+knn"])
+def test_judge_refuses_what_is_not_finite(field: str, bad: float, decided_by: str) -> None:
+    """No verdict rests on NaN or Inf, wherever in the row it is and whatever decides."""
     value = getattr(a_row(), field)
     if isinstance(value, np.ndarray):
         value = value.copy()
@@ -186,7 +200,7 @@ def test_judge_refuses_what_is_not_finite(field: str, bad: float) -> None:
     else:
         value = bad
     with pytest.raises(ModelOutputError):
-        JUDGE.judge(a_row(**{field: value}))
+        replace(JUDGE, decided_by=decided_by).judge(a_row(**{field: value}))
 
 
 @pytest.mark.parametrize(
@@ -197,18 +211,27 @@ def test_judge_refuses_what_is_not_finite(field: str, bad: float) -> None:
         {"topk_index": np.array([2, 0, 3])},
         {"topk_index": np.array([2, 0, -1])},
         {"topk_index": np.array([2, 0])},
-        {"score": -0.75},
-        {"score": 0.25},
-        {"score": -0.25000001},
+        {"mos": -0.75},
+        {"mos": 0.25},
+        {"mos": -0.25000001},
+        {"others_scores": np.array([0.75, 0.5], np.float32)},
         {"others_scores": np.array([0.25], np.float32)},
         {"others_scores": np.array([0.75, 0.25, 0.9], np.float32)},
         {"others_scores": np.array([], np.float32)},
     ],
 )
-def test_judge_refuses_a_row_that_contradicts_itself(changes: dict[str, object]) -> None:
-    """A class that does not exist, a missing group or a score that is not -min(others) is an error, not an answer."""
+@pytest.mark.parametrize("decided_by", ["mos", "mos+knn"])
+def test_judge_refuses_a_row_that_contradicts_itself(changes: dict[str, object], decided_by: str) -> None:
+    """A class that does not exist, a missing group or a MOS that is not -min(others) is an error, not an answer."""
     with pytest.raises(ModelOutputError):
-        JUDGE.judge(a_row(**changes))
+        replace(JUDGE, decided_by=decided_by).judge(a_row(**changes))
+
+
+@pytest.mark.parametrize("score", [-0.75, 0.25, -0.25000001])
+def test_judge_refuses_a_score_that_is_not_the_mos_that_decides(score: float) -> None:
+    """Where MOS decides, the number that is compared with the threshold is MOS, to the last bit."""
+    with pytest.raises(ModelOutputError, match="MOS that decides"):
+        JUDGE.judge(a_row(score=score))
 
 
 def test_judge_with_a_nan_threshold_decides_nothing() -> None:

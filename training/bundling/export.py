@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Bundle, Canary, Group, InputSpec, Manifest, sha256_hex, write_bundle
+from service.bundle import Bundle, Canary, Decision, Group, InputSpec, Manifest, sha256_hex, write_bundle
 from service.preprocess import decode
 from training.bundling.canaries import canary_pictures
-from training.bundling.fit_detectors import add_statistics
-from training.bundling.graph import check_parity, fold, to_onnx
+from training.bundling.fit_detectors import detector_statistics
+from training.bundling.graph import OUTPUTS, Guard, check_parity
+from training.bundling.own_pictures import OwnPictures, own_pictures
+from training.decision.statistic import MOS, Material, fit_statistic
 from training.detectors import Head
 from training.detectors.fitted import detectors_file
 from training.errors import SettingError
 from training.fitting.run import FinishedRun, load_run
+from training.model.onnx_graph import fold, to_onnx
 from training.reproduction import Settings, change
 from training.scoring.session import Session
 
@@ -36,6 +39,7 @@ PROVENANCE = (
     "size",
     "calibration",
     "validation",
+    "outlier_fingerprints",
     "group_by",
     "recipe",
     "settings",
@@ -59,21 +63,33 @@ def export(
     """
     run = load_run(run_path)
     settings = _settings(run.config.settings, changes)
-    folded, side = fold(run.network), run.config.size
-    model = to_onnx(folded, side)
+    folded, side, seed = fold(run.network), run.config.size, run.config.recipe.seed
+    needs_pictures = statistics or run.config.decide_by != MOS
+    own = own_pictures(run, folded, run.split()) if needs_pictures else None
+    statistic = None if own is None else fit_statistic(run.config.decide_by, folded.group, _material(own), seed=seed)
+    guard = Guard(folded, statistic)
+    model = to_onnx(guard, side, OUTPUTS)
     encoded = canary_pictures()
     pixels = np.stack([decode(data, height=side, width=side) for data in encoded.values()])
     rows = Session(model).run(pixels)
-    check_parity(folded, pixels, rows)
+    check_parity(guard, pixels, rows)
     head = Head(folded.flat.weight.detach().numpy(), folded.flat.bias.detach().numpy())
-    bundle = write_bundle(
+    learnt = detector_statistics(folded, head, own, side, settings, seed) if statistics and own else {}
+    decision = None if statistic is None else statistic.described()
+    return write_bundle(
         out,
-        manifest=_manifest(run, settings, model, name=name, version=version),
+        manifest=_manifest(run, settings, decision, model, name=name, version=version),
         model=model,
         canaries=_canaries(encoded, rows),
-        detectors=detectors_file(head, {}),
+        detectors=detectors_file(head, learnt),
     )
-    return add_statistics(bundle, folded, head, run.split(), settings, run.config.recipe.seed) if statistics else bundle
+
+
+def _material(own: OwnPictures) -> Material:
+    """What the deciding statistic is fitted to; its moments are of pictures that neither fit nor calibrate."""
+    held_out = own.validation if len(own.validation.data) else own.calibration
+    held_out = held_out if len(held_out.data) else own.fitted
+    return Material(own.fitted.features, own.fitted.data.labels, held_out.features)
 
 
 def _settings(settings: Settings, changes: Iterable[str]) -> Settings:
@@ -84,10 +100,11 @@ def _settings(settings: Settings, changes: Iterable[str]) -> Settings:
     return change(settings, changes)
 
 
-def _manifest(run: FinishedRun, settings: Settings, model: bytes, *, name: str, version: str) -> Manifest:
+def _manifest(
+    run: FinishedRun, settings: Settings, decision: Decision | None, model: bytes, *, name: str, version: str
+) -> Manifest:
     members = zip(run.grouping.names, run.grouping.members, strict=True)
     return Manifest(
-        schema_version=1,
         name=name,
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),
@@ -97,6 +114,7 @@ def _manifest(run: FinishedRun, settings: Settings, model: bytes, *, name: str, 
         groups=[Group(name=group, classes=list(classes)) for group, classes in members],
         backbone=run.config.backbone,
         precision="float32",
+        decision=decision,
         training=_provenance(run, settings),
         metrics={},
     )

@@ -204,6 +204,7 @@ def features(
 ) -> None:
     """Extract the features of a data set once, for `train --features OUT` and `ablate`."""
     from training.commands import options
+    from training.data.pixels import Pictures
     from training.data.sets import read_data_set
     from training.distributed import process_group, rank
     from training.fitting.extraction import Views, cached_features
@@ -220,7 +221,7 @@ def features(
         cached = cached_features(
             out,
             extractor,
-            pictures,
+            Pictures(pictures),
             side,
             Views(views, augmentation=augmentation.value, seed=seed),
             bf16=bf16,

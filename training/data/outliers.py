@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.checks import listed, shared_pictures
 from training.data.pixels import Pictures, PictureSource, Pixels
-from training.data.procedural import ProceduralPictures
+from training.data.procedural import FAMILIES, ProceduralPictures
 from training.data.sets import DataSet, read_pictures
-from training.errors import SettingError
+from training.errors import DataError, SettingError
 
 PROCEDURAL = "procedural"
 """The name that stands for procedural pictures among the sources."""
@@ -63,13 +64,14 @@ class Procedural:
     count: int
     seed: int
     own: DataSet
+    families: tuple[str, ...] = FAMILIES
 
     def __len__(self) -> int:
         return self.count
 
     def read(self, rows: NDArray[np.int64], side: int) -> Pixels:
         """Raises DataError for an own picture that cannot be read."""
-        return ProceduralPictures(side, self.seed, self.own).read(rows)
+        return ProceduralPictures(side, self.seed, self.own, self.families).read(rows)
 
     def fingerprint(self) -> dict[str, str | int]:
         """How many, from which seed and of which own pictures."""
@@ -104,3 +106,14 @@ def read_outliers(sources: Sequence[str]) -> Outliers:
         raise SettingError("A source of outliers is named twice; name each once.")
     found = tuple(read_pictures(Path(source)) for source in sources if source != PROCEDURAL)
     return Outliers(Photographs(found) if found else None, PROCEDURAL in sources)
+
+
+def refuse_shared(outliers: Outliers, known: DataSet) -> None:
+    """Raise DataError, naming them, for photographs that are also pictures of the classes, by content."""
+    if outliers.photographs is None:
+        return
+    shared = [str(data.root / path) for data in outliers.photographs.sources for path in shared_pictures(data, known)]
+    if shared:
+        raise DataError(
+            f"{len(shared)} foreign pictures are pictures of the classes too: {listed(shared)}; take them out of one."
+        )

@@ -41,6 +41,11 @@ class Recipe:
         if self.supports is not None:
             object.__setattr__(self, "supports", tuple(self.supports))
 
+    @property
+    def outliers_a_step(self) -> int:
+        """Foreign pictures in a batch of a run that has some."""
+        return max(1, round(self.outlier_share * self.batch_size))
+
     def steps(self, pictures: int) -> int:
         """Optimiser steps over a number of pictures."""
         return self.supports[-1] if self.supports else (self.epochs or 1) * self.steps_per_epoch(pictures)

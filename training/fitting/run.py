@@ -61,7 +61,9 @@ class RunConfig:
     settings: Settings
     half_features: bool = False  # keep cached features as float16
     outliers: tuple[str, ...] = ()  # folders or lists of foreign pictures, or the word `procedural`
+    outlier_fingerprints: tuple[str, ...] = ()  # of each kind of them
     teacher: Path | None = None  # folder of a finished run to learn from
+    decide_by: str = "mos"  # the statistic that decides, its parts joined by +
     group_by: str | None = None  # the pattern that tells a picture's series from its path
 
     @property

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.outliers import Procedural, read_outliers
-from training.data.pixels import PictureSource
+from training.data.outliers import PROCEDURAL, Outliers, Procedural, read_outliers, refuse_shared
+from training.data.pixels import Pictures, PictureSource
 from training.data.sets import DataSet
 from training.data.splits import Split
 from training.distributed import rank
@@ -23,7 +23,6 @@ from training.fitting.batches import feature_batches, picture_batches
 from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
 from training.fitting.feature_cache import CHUNK
 from training.fitting.loop import fit
-from training.fitting.recipes import Recipe
 from training.fitting.run import RunConfig, close_run, open_run
 from training.fitting.teacher import read_teacher
 from training.grouping.groups import Grouping, warnings
@@ -35,6 +34,7 @@ from training.progress import say
 from training.weights.reading import read_backbone
 
 MOST_PROCEDURAL = 1_000_000  # that a run on pictures can meet; each is made when it is asked for
+PROCEDURAL_FEATURES = 4_000  # that are made and run through a frozen backbone once
 
 
 def train(config: RunConfig, parts: Split, *, workers: int | None = None) -> None:
@@ -43,39 +43,47 @@ def train(config: RunConfig, parts: Split, *, workers: int | None = None) -> Non
     `parts` are of `config.split`; `workers` are processes that read pictures, by default one for each usable core.
     """
     torch.manual_seed(config.recipe.seed)
-    extractor = backbone(config.backbone)
-    if config.weights is not None:
-        read_backbone(config.weights, extractor)
-    extractor.open(_open_blocks(config.open_blocks, extractor, config.backbone))
-    features = _features(config, extractor, parts.whole, workers) if config.on_features else None
+    extractor = starting_backbone(config)
+    features = frozen_features(config, extractor, parts.whole, workers) if config.on_features else None
     grouping = _grouping(config, extractor, parts, features, workers)
     network = Network(extractor, grouping, zero_heads=config.settings.head_start != "paper")
     if rank() == 0:
         _announce(config.backbone, grouping, parts)
         open_run(config, grouping, parts)
+    outliers = read_outliers(config.outliers)
+    if rank() == 0:
+        refuse_shared(outliers, parts.whole)
     if features is None:
-        fitted = _fit_network(config, network, parts, workers)
+        fitted = _fit_network(config, network, parts, outliers, workers)
     else:
-        fitted = _fit_heads(config, network, parts, features)
+        foreign = foreign_features(config, extractor, outliers, parts.fitted, workers)
+        fitted = _fit_heads(config, network, parts, features, foreign)
     if rank() == 0:
         close_run(config.out, fitted)
 
 
-def _open_blocks(blocks: int | None, extractor: Backbone, name: str) -> int | None:
-    available = extractor.block_count
+def starting_backbone(config: RunConfig) -> Backbone:
+    """The backbone that a run starts with, the blocks that it fits open. Raises SettingError for more than it has."""
+    extractor = backbone(config.backbone)
+    if config.weights is not None:
+        read_backbone(config.weights, extractor)
+    blocks, available = config.open_blocks, extractor.block_count
     if blocks is not None and blocks > available:
-        raise SettingError(f"{name} has {available} blocks; open 0 to {available} of them, or all.")
-    return blocks
+        raise SettingError(f"{config.backbone} has {available} blocks; open 0 to {available} of them, or all.")
+    extractor.open(blocks)
+    return extractor
 
 
-def _features(config: RunConfig, extractor: Backbone, data: DataSet, workers: int | None) -> NDArray[np.floating]:
+def frozen_features(
+    config: RunConfig, extractor: Backbone, data: DataSet, workers: int | None = None
+) -> NDArray[np.floating]:
     """All views of all pictures, (V, N, D): the backbone runs once over each instead of once an epoch."""
     if rank() == 0 and config.views > 1:
         say(f"approximate: {config.views} views stand for the augmentation and pictures are not mixed; see --online")
     return cached_features(
         config.features or config.out / "features",
         extractor,
-        data,
+        Pictures(data),
         config.size,
         Views(config.views, config.load_size, config.recipe.augmentation, config.recipe.seed),
         bf16=config.recipe.bf16,
@@ -92,7 +100,7 @@ def _grouping(
         if config.weights is None:
             raise GroupingError("Clusters need features of a trained backbone; name --weights or another --grouping.")
         if features is None:
-            chunks = extract(extractor, parts.fitted, config.size, bf16=config.recipe.bf16, workers=workers)
+            chunks = extract(extractor, Pictures(parts.fitted), config.size, bf16=config.recipe.bf16, workers=workers)
         else:
             rows = np.array_split(parts.fitted_rows, max(1, len(parts.fitted_rows) // CHUNK))
             chunks = (torch.from_numpy(features[0, some]) for some in rows)
@@ -116,12 +124,41 @@ def _announce(name: str, grouping: Grouping, parts: Split) -> None:
         say(f"warning: {warning}")
 
 
-def _fit_network(config: RunConfig, network: Network, parts: Split, workers: int | None) -> Network:
+def foreign_features(
+    config: RunConfig, extractor: Backbone, outliers: Outliers, fitted: DataSet, workers: int | None = None
+) -> list[tuple[NDArray[np.floating], int]]:
+    """Features of the foreign pictures of a run on a frozen backbone, (1, M, D), and how many stand in a batch.
+
+    Each kind has a cache of its own in the run's folder.
+    """
+    procedural = Procedural(PROCEDURAL_FEATURES, config.recipe.seed, fitted)
+    return [
+        (_foreign_cache(config, extractor, source, workers), size)
+        for source, size in outliers.kinds(config.recipe.outliers_a_step, procedural)
+    ]
+
+
+def _foreign_cache(
+    config: RunConfig, extractor: Backbone, source: PictureSource, workers: int | None
+) -> NDArray[np.floating]:
+    kind = PROCEDURAL if isinstance(source, Procedural) else "photographs"
+    return cached_features(
+        config.out / "outliers" / kind,
+        extractor,
+        source,
+        config.size,
+        bf16=config.recipe.bf16,
+        half=config.half_features,
+        workers=workers,
+    )
+
+
+def _fit_network(config: RunConfig, network: Network, parts: Split, outliers: Outliers, workers: int | None) -> Network:
     """On pictures: exact, whatever the recipe does to them."""
     recipe, held_out = config.recipe, parts.validation
 
     def report(network: Network) -> str:
-        features = extract_all(network.backbone, held_out, config.size, bf16=recipe.bf16, workers=workers)
+        features = extract_all(network.backbone, Pictures(held_out), config.size, bf16=recipe.bf16, workers=workers)
         return _accuracy(network, features, held_out.labels)
 
     batches = picture_batches(
@@ -129,24 +166,24 @@ def _fit_network(config: RunConfig, network: Network, parts: Split, workers: int
         config.load_size,
         config.size,
         recipe,
-        _foreign(config.outliers, recipe, parts.fitted),
+        outliers.kinds(recipe.outliers_a_step, Procedural(MOST_PROCEDURAL, recipe.seed, parts.fitted)),
         workers=workers,
     )
     teacher = None if config.teacher is None else read_teacher(config.teacher, parts.whole.classes)
     return fit(network, batches, recipe, config.out, report, teacher=teacher)
 
 
-def _foreign(sources: Sequence[str], recipe: Recipe, fitted: DataSet) -> list[tuple[PictureSource, int]]:
-    """The foreign pictures of a run on pictures, and how many of each kind stand in a batch."""
-    size = round(recipe.outlier_share * recipe.batch_size)
-    return read_outliers(sources).kinds(size, Procedural(MOST_PROCEDURAL, recipe.seed, fitted))
-
-
-def _fit_heads(config: RunConfig, network: Network, parts: Split, features: NDArray[np.floating]) -> Network:
+def _fit_heads(
+    config: RunConfig,
+    network: Network,
+    parts: Split,
+    features: NDArray[np.floating],
+    foreign: Sequence[tuple[NDArray[np.floating], int]],
+) -> Network:
     """On cached features."""
     served = torch.from_numpy(features[0, parts.validation_rows].astype(np.float32))
     report: Callable[[Heads], str] = partial(_accuracy, features=served, labels=parts.validation.labels)
-    batches = feature_batches(features, parts.fitted_rows, parts.fitted.labels, config.recipe)
+    batches = feature_batches(features, parts.fitted_rows, parts.fitted.labels, config.recipe, foreign)
     return fit(network, batches, config.recipe, config.out, report, on_features=True)
 
 

@@ -9,12 +9,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from training.machine import usable_cores
+
 
 class Session:
     """A model's bytes on the CPU: uint8 (N, H, W, 3) -> {output name: array}."""
 
     def __init__(self, model: bytes) -> None:
-        self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = usable_cores()
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, pixels: NDArray[np.uint8], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.pixels import Pictures
 from training.data.sets import DataSet, read_data_set, read_pictures
 from training.errors import DataError, SettingError
 from training.files import write_text
@@ -138,7 +139,7 @@ def _material(sweep: Sweep, weights: Path) -> Material:
     data, id_data, ood_data = _read(sweep)
 
     def features(part: DataSet, called: str, views: int = 1) -> NDArray[np.float32]:
-        return cached_features(folder / called, extractor, part, sweep.size, Views(views), bf16=sweep.bf16)
+        return cached_features(folder / called, extractor, Pictures(part), sweep.size, Views(views), bf16=sweep.bf16)
 
     return Material(
         _label(sweep, weights),
@@ -183,7 +184,7 @@ def _open_blocks(sweep: Sweep, seed: int) -> None:
         train(config, config.split(config.read()))
         network = load_run(run).network
         features = {
-            called: extract_all(network.backbone, part, sweep.size, bf16=sweep.bf16).numpy()
+            called: extract_all(network.backbone, Pictures(part), sweep.size, bf16=sweep.bf16).numpy()
             for called, part in {"id": id_data, **ood_data}.items()
         }
         write_trial(varied, network, features, id_data.labels, folder, seed)

@@ -3,7 +3,17 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from service.bundle import Calibration, Canary, Group, InputSpec, Manifest, ReferenceScores, sha256_hex
+from service.bundle import (
+    Calibration,
+    Canary,
+    Decision,
+    Group,
+    InputSpec,
+    Manifest,
+    ReferenceScores,
+    StatisticPart,
+    sha256_hex,
+)
 
 MODEL = b"not really a model, but it has a hash"
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -11,7 +21,7 @@ CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def a_manifest(**changes: Any) -> Manifest:
     fields: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "pets",
         "version": "3",
         "created": CREATED,
@@ -25,6 +35,15 @@ def a_manifest(**changes: Any) -> Manifest:
         "metrics": {"accuracy": 0.5},
     }
     return Manifest(**{**fields, **changes})
+
+
+def a_part(name: str, /, **changes: Any) -> StatisticPart:
+    return StatisticPart(**{"name": name, "weight": 1, "mean": 0, "deviation": 1, **changes})
+
+
+def a_decision(*parts: StatisticPart, **changes: Any) -> Decision:
+    fields: dict[str, Any] = {"statistic": "+".join(part.name for part in parts), "parts": list(parts)}
+    return Decision(**{**fields, **changes})
 
 
 def a_calibration(**changes: Any) -> Calibration:

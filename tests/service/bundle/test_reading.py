@@ -43,11 +43,27 @@ def test_malformed_json_is_refused(bundle: Bundle, name: str, text: bytes) -> No
         read_bundle(bundle.path)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_an_unknown_schema_version_is_refused_first(bundle: Bundle, version: object) -> None:
     """A bundle of another release is named as such, whatever else its manifest holds."""
     edit(bundle.path / "bundle.json", lambda manifest: manifest.update(schema_version=version, from_the_future=True))
-    with pytest.raises(BundleError, match="schema version"):
+    with pytest.raises(BundleError, match=r"schema version .* reads 1 and 2"):
+        read_bundle(bundle.path)
+
+
+def test_a_bundle_of_schema_1_is_read(bundle: Bundle) -> None:
+    """Bundles made before there was a choice go on: MOS decides."""
+    edit(bundle.path / "bundle.json", lambda manifest: manifest.update(schema_version=1))
+    assert read_bundle(bundle.path).manifest == bundle.manifest.model_copy(update={"schema_version": 1})
+    assert read_bundle(bundle.path).manifest.decided_by == "mos"
+
+
+def test_a_decision_whose_parts_disagree_is_refused(bundle: Bundle) -> None:
+    """The sentence names the file and the field."""
+    part = {"name": "knn", "weight": 1, "mean": 0, "deviation": 1}
+    decision = {"statistic": "mos+knn", "parts": [part]}
+    edit(bundle.path / "bundle.json", lambda manifest: manifest.update(decision=decision))
+    with pytest.raises(BundleError, match=r"bundle\.json is not valid: decision: .*names of its parts"):
         read_bundle(bundle.path)
 
 

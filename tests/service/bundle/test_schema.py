@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.bundle import Group, InputSpec, sha256_hex
-from tests.service.bundle.parts import a_calibration, a_manifest
+from service.bundle import KNOWN_PARTS, Group, InputSpec, StatisticPart, sha256_hex
+from tests.service.bundle.parts import a_calibration, a_decision, a_manifest, a_part
+
+MOS_AND_KNN = a_decision(a_part("mos", mean=-0.3, deviation=0.2), a_part("knn", weight=0.5, parameters={"k": 5}))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,8 @@ from tests.service.bundle.parts import a_calibration, a_manifest
         {"created": datetime(2026, 1, 2)},
         {"model_sha256": "ABC"},
         {"unknown": 1},
-        {"schema_version": 2},
+        {"schema_version": 3},
+        {"schema_version": 1, "decision": MOS_AND_KNN},
         {"name": ""},
     ],
 )
@@ -54,6 +57,72 @@ def test_a_calibration_that_makes_no_sense_is_refused(changes: dict[str, Any]) -
     """A threshold is finite, and reference scores are order statistics that end at n."""
     with pytest.raises(ValidationError):
         a_calibration(**changes)
+
+
+@pytest.mark.parametrize("changes", [{}, {"schema_version": 1}, {"decision": a_decision(a_part("mos"))}])
+def test_mos_decides_unless_something_else_is_said(changes: dict[str, Any]) -> None:
+    """Without a decision, and in every bundle of schema 1, the score is MOS as it is."""
+    manifest = a_manifest(**changes)
+    assert manifest.decided_by == "mos"
+    assert manifest.decision_in_force == a_decision(a_part("mos"))
+    assert manifest.decision_in_force.score_scale == 1
+
+
+def test_a_decision_names_its_statistic_and_its_scale() -> None:
+    """The name is that of the parts; the scale is what their weights, of either sign, make of unit deviations."""
+    manifest = a_manifest(decision=MOS_AND_KNN)
+    assert (manifest.decided_by, manifest.decision_in_force) == ("mos+knn", MOS_AND_KNN)
+    assert MOS_AND_KNN.score_scale == 1.5
+    assert a_decision(a_part("logit", weight=2), a_part("residual", weight=-1)).score_scale == 3
+
+
+@pytest.mark.parametrize("statistic", ["", "mos", "knn", "knn+mos", "mos+knn+logit", "mos + knn", "mos+knn+"])
+def test_a_decision_whose_name_is_not_that_of_its_parts_is_refused(statistic: str) -> None:
+    """Whoever reads the name reads what decides."""
+    with pytest.raises(ValidationError):
+        a_decision(*MOS_AND_KNN.parts, statistic=statistic)
+
+
+@pytest.mark.parametrize("parts", [(), (a_part("knn"), a_part("knn", weight=2))])
+def test_a_decision_has_parts_and_none_twice(parts: tuple[StatisticPart, ...]) -> None:
+    """Nothing, or one thing under two weights, is no statistic."""
+    with pytest.raises(ValidationError):
+        a_decision(*parts)
+
+
+@pytest.mark.parametrize("changes", [{"weight": 2}, {"weight": -1}, {"mean": 0.1}, {"deviation": 0.5}])
+def test_mos_alone_is_not_rescaled(changes: dict[str, float]) -> None:
+    """A score called mos equals mos, so that the service can hold the one against the other."""
+    with pytest.raises(ValidationError):
+        a_decision(a_part("mos", **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weight": 0},
+        {"weight": float("inf")},
+        {"mean": float("nan")},
+        {"deviation": 0},
+        {"deviation": -1},
+        {"deviation": float("inf")},
+        {"name": ""},
+        {"name": "mos+knn"},
+        {"name": "KNN"},
+        {"name": "k nn"},
+        {"unknown": 1},
+    ],
+)
+def test_a_part_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+    """A part counts, by finite numbers and a positive deviation, and its name can be joined to others."""
+    with pytest.raises(ValidationError):
+        a_part("knn", **changes)
+
+
+def test_the_known_parts_can_be_parts() -> None:
+    """Their names are well-formed; another well-formed name is a part too, for only the graph must know it."""
+    for name in (*KNOWN_PARTS, "rmd_2"):
+        assert a_part(name).name == name
 
 
 def test_group_sizes_and_owners_follow_the_manifest() -> None:

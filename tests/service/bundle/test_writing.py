@@ -1,5 +1,6 @@
 """What is written is read back, and whatever happens on the way, a whole bundle is on the disk."""
 
+import json
 import os
 import random
 import shutil
@@ -9,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from service.bundle import Bundle, ReferenceScores, read_bundle, write_bundle, write_calibration
+from service.bundle import Bundle, Manifest, ReferenceScores, read_bundle, write_bundle, write_calibration
 from service.errors import BundleError
-from tests.service.bundle.parts import CANARIES, MODEL, a_calibration, a_manifest
+from tests.service.bundle.parts import CANARIES, MODEL, a_calibration, a_decision, a_manifest, a_part
 
 
 def test_what_is_written_is_read_back(bundle: Bundle) -> None:
@@ -21,6 +22,30 @@ def test_what_is_written_is_read_back(bundle: Bundle) -> None:
     assert bundle.calibration == a_calibration()
     assert bundle.canaries == CANARIES
     assert bundle.model_path.read_bytes() == MODEL
+
+
+def test_a_decision_is_read_back(tmp_path: Path) -> None:
+    """What decides survives with every part and parameter."""
+    knn = a_part("knn", weight=0.7, mean=-0.81, deviation=0.04, parameters={"k": 5, "bank": {"pictures": 2000}})
+    decision = a_decision(a_part("mos", mean=-0.3, deviation=0.2), knn, parameters={"pictures": 264})
+    manifest = a_manifest(decision=decision)
+    write_bundle(tmp_path / "b", manifest=manifest, model=MODEL)
+    assert read_bundle(tmp_path / "b").manifest == manifest
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_no_decision_leaves_no_trace_in_the_file(tmp_path: Path, version: int) -> None:
+    """A bundle of schema 1 that is written again, with new metrics perhaps, has no field that its release lacks."""
+    write_bundle(tmp_path / "b", manifest=a_manifest(schema_version=version), model=MODEL)
+    document = json.loads((tmp_path / "b" / "bundle.json").read_text())
+    assert document["schema_version"] == version
+    assert "decision" not in document
+
+
+def test_new_bundles_are_of_the_newest_schema(tmp_path: Path) -> None:
+    """Whoever names no version writes the one that this release is made for."""
+    manifest = Manifest(**a_manifest().model_dump(exclude={"schema_version"}))
+    assert write_bundle(tmp_path / "b", manifest=manifest, model=MODEL).manifest.schema_version == 2
 
 
 def test_files_are_the_ones_of_the_contract(tmp_path: Path) -> None:

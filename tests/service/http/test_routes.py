@@ -18,10 +18,27 @@ async def test_an_image_gets_a_flat_verdict(running: RunningApp) -> None:
     assert response.status_code == 200
     verdict = schemas.Verdict.model_validate_json(response.content, strict=True)
     assert (verdict.label, verdict.group, verdict.decision) == ("red", "warm", "in")
-    assert verdict.score == -min(verdict.others_scores.values())
+    assert verdict.score == verdict.mos == -min(verdict.others_scores.values())
+    assert verdict.decided_by == "mos"
     assert verdict.request_id == response.headers["X-Request-ID"]
     assert (verdict.model, verdict.version) == ("tiny", "1")
     assert set(response.json()) == set(schemas.VERDICT_EXAMPLE)
+
+
+async def test_another_statistic_decides_beside_mos(mos_and_logit_bundle: Bundle) -> None:
+    """The answer names what decided; its score has a threshold of its own scale, and MOS is told all the same."""
+    assert mos_and_logit_bundle.calibration is not None
+    async with running_app(mos_and_logit_bundle.path) as running:
+        await running.until_ready()
+        answers = [(await running.client.post("/predict", content=image)).content for image in (RED, GREY)]
+    verdicts = [schemas.Verdict.model_validate_json(answer, strict=True) for answer in answers]
+    assert [verdict.decision for verdict in verdicts] == ["in", "out"]
+    for verdict in verdicts:
+        assert verdict.decided_by == "mos+logit"
+        assert verdict.mos == -min(verdict.others_scores.values())
+        assert verdict.threshold == mos_and_logit_bundle.calibration.threshold
+    assert verdicts[0].score > 0, "beyond what MOS can be"
+    assert verdicts[1].score < -1
 
 
 async def test_something_else_is_out(running: RunningApp) -> None:

@@ -15,7 +15,7 @@ from service.inference.engine import Engine
 from service.inference.health import Health
 from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
 from service.preprocess import decode
-from service.verdict import Row
+from service.verdict import Row, Verdict
 
 pytestmark = pytest.mark.numeric
 
@@ -40,7 +40,8 @@ class SwitchableEngine:
 
 def drifted(row: Row, by: float) -> Row:
     scores = row.others_scores * (1 - by)
-    return row._replace(others_scores=scores, score=-float(scores.min()))
+    mos = -float(scores.min())
+    return row._replace(others_scores=scores, mos=mos, score=mos)
 
 
 def broken(row: Row) -> Row:
@@ -73,6 +74,7 @@ async def watched(
         bundle.canaries if canaries is None else canaries,
         pipeline,
         health,
+        score_scale=bundle.manifest.decision_in_force.score_scale,
         warm_up=engine.warm_up,
         tolerance=0.01,
         interval_seconds=0.01,
@@ -172,14 +174,41 @@ async def test_the_watch_survives_whatever_happens(tiny_bundle: Bundle) -> None:
 @pytest.mark.parametrize("field", ["score", "others_scores"])
 def test_the_deviation_is_the_largest_of_all_scores(tiny_bundle: Bundle, field: str) -> None:
     """Neither the score nor any group's others score may move unseen."""
-    assert tiny_bundle.calibration is not None
-    canary = tiny_bundle.canaries[0]
-    verdict = judge_of(tiny_bundle.manifest, tiny_bundle.calibration).judge(
-        Engine(tiny_bundle, provider="cpu").predict(decoded(canary))[0]
-    )
-    assert deviation(canary, verdict) <= ROUNDING
+    canary, verdict = judged(tiny_bundle)
+    assert deviation(canary, verdict, 1.0) <= ROUNDING
     moved = canary.score - 0.25 if field == "score" else (*canary.others_scores[:-1], canary.others_scores[-1] - 0.25)
-    assert deviation(canary.model_copy(update={field: moved}), verdict) == pytest.approx(0.25, abs=ROUNDING)
+    assert deviation(canary.model_copy(update={field: moved}), verdict, 1.0) == pytest.approx(0.25, abs=ROUNDING)
+
+
+def test_the_score_deviates_in_its_own_scale_and_the_others_scores_in_theirs(mos_and_logit_bundle: Bundle) -> None:
+    """Of a sum of standardised parts one tolerance is the same share of what in-distribution images differ by."""
+    canary, verdict = judged(mos_and_logit_bundle)
+    scale = mos_and_logit_bundle.manifest.decision_in_force.score_scale
+    assert scale == 1.5
+    moved = canary.model_copy(update={"score": canary.score - 0.3})
+    assert deviation(moved, verdict, scale) == pytest.approx(0.2, abs=ROUNDING)
+    moved = canary.model_copy(update={"others_scores": tuple(p - 0.3 for p in canary.others_scores)})
+    assert deviation(moved, verdict, scale) == pytest.approx(0.3, abs=ROUNDING)
+
+
+async def test_canaries_of_another_statistic_decide_over_readiness(mos_and_logit_bundle: Bundle) -> None:
+    """A score of any scale agrees with its export, and is found out when it alone moves."""
+    async with watched(mos_and_logit_bundle) as service:
+        await service.watch.check()
+        assert service.health.ready
+        assert max(service.deviations) <= ROUNDING
+        service.engine.change = lambda row: row._replace(score=row.score + 0.03)
+        await service.watch.check()
+        assert not service.health.ready
+        assert service.deviations[-1] == pytest.approx(0.02, abs=ROUNDING)
+
+
+def judged(bundle: Bundle) -> tuple[Canary, Verdict]:
+    """Return the first canary of *bundle* and the verdict on it."""
+    assert bundle.calibration is not None
+    canary = bundle.canaries[0]
+    [row] = Engine(bundle, provider="cpu").predict(decoded(canary))
+    return canary, judge_of(bundle.manifest, bundle.calibration).judge(row)
 
 
 def decoded(canary: Canary) -> Image:

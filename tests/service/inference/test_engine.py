@@ -16,7 +16,7 @@ from service.errors import BundleError, ModelOutputError, NotReady, ProviderErro
 from service.inference.engine import Engine
 from service.preprocess import decode
 from service.verdict import Row
-from tests.tiny_bundle import CLASSES, GROUPS, png, tiny_manifest, tiny_model, write_tiny_bundle
+from tests.tiny_bundle import CLASSES, GROUPS, MOS_AND_LOGIT, png, tiny_manifest, tiny_model, write_tiny_bundle
 
 pytestmark = pytest.mark.numeric
 
@@ -69,11 +69,36 @@ def test_rows_are_the_graphs_outputs(tiny_bundle: Bundle, engine: Engine) -> Non
 def test_rows_follow_the_contract(engine: Engine) -> None:
     """The score is minus the least others score, and the first of the top classes is the class."""
     for row in engine.predict(images(32)):
-        assert row.score == -row.others_scores.min()
+        assert row.mos == row.score == -row.others_scores.min()
         assert (row.topk_index[0], row.topk_probability[0]) == (row.class_index, np.float32(row.class_probability))
         assert (row.topk_index.shape, row.others_scores.shape) == ((5,), (len(GROUPS),))
         assert type(row.class_index) is int
-        assert type(row.score) is float
+        assert type(row.mos) is type(row.score) is float
+
+
+def test_a_graph_of_schema_1_has_mos_as_its_score(tmp_path: Path, engine: Engine) -> None:
+    """Without an output of that name MOS is the score; all the rest is as in a graph that has one."""
+    bundle = write_tiny_bundle(tmp_path / "b", schema_version=1)
+    older = Engine(bundle, provider="cpu")
+    for row, newer in zip(older.predict(images(7)), engine.predict(images(7)), strict=True):
+        assert row.mos == row.score
+        assert same(row, newer)
+
+
+def test_another_statistic_stands_beside_mos(mos_and_logit_bundle: Bundle, engine: Engine) -> None:
+    """The score is the sum of the standardised parts; MOS is what it is without them."""
+    session = onnxruntime.InferenceSession(mos_and_logit_bundle.model_path, providers=["CPUExecutionProvider"])
+    [logits] = session.run(["logits"], {"images": images(7)})
+    class_logits = np.delete(logits, [0, 3, 6], axis=1)  # three slices of others and two classes
+    mos, largest = MOS_AND_LOGIT.parts
+    rows = Engine(mos_and_logit_bundle, provider="cpu").predict(images(7))
+    for row, plain, logit in zip(rows, engine.predict(images(7)), class_logits.max(axis=1), strict=True):
+        assert row.mos == pytest.approx(plain.mos, rel=ROUNDING)
+        terms = [
+            part.weight * (value - part.mean) / part.deviation
+            for part, value in ((mos, row.mos), (largest, float(logit)))
+        ]
+        assert row.score == pytest.approx(sum(terms), abs=ROUNDING)
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -193,6 +218,11 @@ def _no_logits(model: onnx.ModelProto) -> None:
     model.graph.output.remove(logits)
 
 
+def _no_mos(model: onnx.ModelProto) -> None:
+    [mos] = [value for value in model.graph.output if value.name == "mos"]
+    model.graph.output.remove(mos)
+
+
 def _one_more_output(model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 6]))
 
@@ -221,6 +251,7 @@ def _double_score(model: onnx.ModelProto) -> None:
         _other_size,
         _fixed_batch,
         _no_logits,
+        _no_mos,
         _one_more_output,
         _three_top_classes,
         _double_score,
@@ -234,6 +265,14 @@ def test_a_graph_that_does_not_fit_the_manifest_is_refused(
     spoil(model)
     with pytest.raises(BundleError, match="export"):
         Engine(bundle_of(model, tmp_path / "b"), provider="cpu")
+
+
+def test_a_graph_with_mos_is_not_of_schema_1(tmp_path: Path) -> None:
+    """The schema says which outputs there are, both ways."""
+    data = tiny_model().SerializeToString()
+    bundle = write_bundle(tmp_path / "b", manifest=tiny_manifest(data, schema_version=1), model=data)
+    with pytest.raises(BundleError, match="export"):
+        Engine(bundle, provider="cpu")
 
 
 def test_a_manifest_of_other_groups_is_refused(tmp_path: Path, tiny_bundle: Bundle) -> None:

@@ -1,6 +1,7 @@
 """The series have the names, labels and buckets that dashboards and alerts rely on."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,6 +17,8 @@ VERDICT = Verdict(
     probability=0.9,
     group="warm",
     decision="in",
+    decided_by="mos",
+    mos=-0.1,
     score=-0.1,
     threshold=-0.9,
     p_value=0.5,
@@ -32,7 +35,7 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def metrics(registry: CollectorRegistry) -> Metrics:
     metrics = Metrics(registry)
-    metrics.describe_model(INFO, groups=["warm", "cool"])
+    metrics.describe_model(INFO, groups=["warm", "cool"], decided_by="mos+knn")
     return metrics
 
 
@@ -68,7 +71,13 @@ def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
         "mos_ready": set(),
         "mos_canary_deviation": set(),
         "mos_model_info": {"name", "version", "model_sha256", "provider", "precision"},
+        "mos_decision_info": {"statistic"},
     }
+
+
+def test_the_statistic_that_decides_is_named(metrics: Metrics, registry: CollectorRegistry) -> None:
+    """Whoever reads mos_score and mos_threshold can tell of what they are."""
+    assert registry.get_sample_value("mos_decision_info", {"statistic": "mos+knn"}) == 1
 
 
 def test_a_verdict_is_counted_once_in_each_of_its_series(metrics: Metrics, registry: CollectorRegistry) -> None:
@@ -103,13 +112,16 @@ def test_gauges_are_asked_at_each_scrape(metrics: Metrics, registry: CollectorRe
 
 
 def test_buckets_cover_what_they_measure() -> None:
-    """Latencies from 1 ms to 10 s; scores over all of [-1, 0], finest at both ends where thresholds lie."""
+    """Latencies from 1 ms to 10 s; MOS over all of [-1, 0], finest at both ends; sums of standardised parts."""
     assert (DURATION_SECONDS[0], DURATION_SECONDS[-1]) == (0.001, 10.0)
-    assert (SCORES[0], SCORES[-1], OTHERS_SCORES[-1]) == (-1.0, 0.0, 1.0)
+    assert (SCORES[0], SCORES[-1], OTHERS_SCORES[-1]) == (-30.0, 10.0, 1.0)
     for edges in (DURATION_SECONDS, SCORES, OTHERS_SCORES):
         assert list(edges) == sorted(set(edges))
-    assert SCORES[1] - SCORES[0] < 0.001
-    assert SCORES[-1] - SCORES[-2] <= 0.001
+    lowest, highest = SCORES.index(-1.0), SCORES.index(0.0)
+    assert SCORES[lowest + 1] - SCORES[lowest] < 0.001
+    assert SCORES[highest] - SCORES[highest - 1] <= 0.001
+    in_distribution = [edge for edge in SCORES if -5 <= edge <= 2]
+    assert max(b - a for a, b in pairwise(in_distribution)) <= 0.5
 
 
 def test_two_processes_in_one_do_not_share_series() -> None:

@@ -12,11 +12,12 @@ from service.bundle import Bundle, read_bundle
 from service.inference.engine import Engine
 from service.preprocess import decode
 from training.bundling.canaries import canary_pictures
-from training.bundling.graph import OUTPUTS, TOLERANCE, Guard, check_parity, fold
+from training.bundling.graph import OUTPUTS, TOLERANCE, Guard, check_parity
 from training.errors import CheckpointError, ExportError
 from training.fitting.run import load_run
 from training.model.backbones import backbone
 from training.model.bit import StdConv2d
+from training.model.onnx_graph import fold
 from training.scoring.session import Session
 from training.weights.reading import read_backbone
 
@@ -44,7 +45,7 @@ def test_onnx_runtime_computes_what_torch_computes(finished_run: Path, session: 
         expected = dict(zip(OUTPUTS, Guard(folded)(torch.from_numpy(IMAGES)), strict=True))
     rows = session.run(IMAGES)
     assert list(rows) == list(OUTPUTS)
-    for name in ("class_probability", "topk_probability", "others_scores", "score", "logits", "features"):
+    for name in ("class_probability", "topk_probability", "others_scores", "mos", "score", "logits", "features"):
         largest = max(1.0, expected[name].abs().max().item())
         np.testing.assert_allclose(rows[name], expected[name].numpy(), rtol=0, atol=TOLERANCE * largest, err_msg=name)
     probabilities, _ = folded.group.probabilities(expected["logits"])
@@ -75,11 +76,12 @@ def test_batch_and_position_never_change_a_verdict(session: Session) -> None:
 
 
 def test_the_outputs_agree_with_each_other(bundle: Bundle, session: Session) -> None:
-    """The class is the first of the top k, and the score is minus the smallest others score."""
+    """The class is the first of the top k; MOS, which decides, is minus the smallest others score."""
     rows = session.run(IMAGES)
     assert (rows["class_index"] == rows["topk_index"][:, 0]).all()
     assert (rows["class_probability"] == rows["topk_probability"][:, 0]).all()
-    assert (rows["score"] == -rows["others_scores"].min(axis=1)).all()
+    assert (rows["mos"] == -rows["others_scores"].min(axis=1)).all()
+    assert (rows["score"] == rows["mos"]).all()
     assert rows["logits"].shape == (37, 9 + 3)
     assert rows["class_index"].dtype == np.int64
 
@@ -107,11 +109,11 @@ def test_a_difference_between_torch_and_onnx_runtime_stops_the_export(finished_r
     """A model that computes something else is never written."""
     folded = fold(load_run(finished_run).network)
     rows = session.run(IMAGES)
-    check_parity(folded, IMAGES, rows)
+    check_parity(Guard(folded), IMAGES, rows)
     with pytest.raises(ExportError, match="score differs"):
-        check_parity(folded, IMAGES, rows | {"score": rows["score"] + 1e-3})
+        check_parity(Guard(folded), IMAGES, rows | {"score": rows["score"] + 1e-3})
     with pytest.raises(ExportError, match="score differs"):
-        check_parity(folded, IMAGES, rows | {"score": np.full_like(rows["score"], np.nan)})
+        check_parity(Guard(folded), IMAGES, rows | {"score": np.full_like(rows["score"], np.nan)})
 
 
 def test_the_backbone_reads_back_from_the_bundle(bundle: Bundle, finished_run: Path) -> None:

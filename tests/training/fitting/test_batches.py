@@ -11,10 +11,11 @@ from PIL import Image
 
 from training.data.sets import DataSet, read_data_set
 from training.errors import DataError, SettingError
-from training.fitting.batches import Batch, Batches, feature_batches, picture_batches
+from training.fitting.batches import Batch, Batches, Foreign, feature_batches, picture_batches
 from training.fitting.loop import fit, mixup
 from training.fitting.recipes import one_cycle
 from training.grouping.groups import Grouping
+from training.model.group_softmax import FOREIGN
 from training.model.network import Heads
 
 RECIPE = one_cycle(epochs=3, batch_size=8, seed=7)
@@ -176,3 +177,63 @@ def test_a_batch_too_small_for_its_processes_is_refused(tmp_path: Path) -> None:
     batches = shared(feature_batches(np.zeros((1, 20, 4), np.float32), LABELS, LABELS % 2, RECIPE), 8, 9)
     with pytest.raises(SettingError, match="cannot be shared"):
         fit(Heads(4, Grouping(("a",), ((0, 1),))), batches, RECIPE, tmp_path, lambda _: "", on_features=True)
+
+
+class Tens:
+    """Foreign inputs that tell their own row: 1000 + row."""
+
+    def read(self, rows: NDArray[np.int64], share: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return torch.from_numpy(1000 + rows[share.numpy()])
+
+
+def with_foreign(size: int = 3, count: int = 7, alpha: float = 0.0) -> Batches:
+    """Batches of 8 numbers and some foreign ones."""
+    kinds = [Foreign(Tens(), count, size)]
+    return Batches(Numbers(), LABELS, RECIPE, foreign=kinds, mixup_alpha=alpha, workers=0)
+
+
+def test_foreign_pictures_stand_behind_the_known_and_have_no_class() -> None:
+    """Both kinds are in one batch; the known ones are the very ones of a run without foreign ones."""
+    batch = with_foreign().at(1)
+    assert torch.equal(batch.inputs[:8], numbers().at(1).inputs)
+    assert (batch.inputs[8:] >= 1000).all()
+    assert batch.labels[8:].tolist() == [FOREIGN] * 3
+    assert torch.equal(batch.labels[:8], batch.inputs[:8])
+    assert batch.size == 11
+
+
+def test_the_batchs_mean_is_that_of_each_kind_weighed() -> None:
+    """The mean of weight times loss is the known pictures' mean and `outlier_weight` times the foreign ones'."""
+    batch = with_foreign().at(0)
+    losses = torch.arange(11.0)
+    expected = losses[:8].mean() + RECIPE.outlier_weight * losses[8:].mean()
+    torch.testing.assert_close((batch.weights * losses).mean(), expected)
+
+
+def test_foreign_pictures_go_round_in_an_order_of_their_own() -> None:
+    """Each comes up at most once before the order is drawn anew."""
+    batches = with_foreign(size=3, count=7)
+    laps = [[batches.at(step).inputs[8:] for step in pair] for pair in ((0, 1), (2, 3), (4, 5))]
+    rows = [torch.cat(lap).tolist() for lap in laps]
+    assert all(len(set(lap)) == 6 for lap in rows)
+    assert rows[0] != rows[1]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_shares_of_batches_with_foreign_pictures_make_the_whole(alpha: float) -> None:
+    """Two processes read what one would, with the same weights."""
+    whole = with_foreign(size=4, alpha=alpha).at(0)
+    shares = [shared(with_foreign(size=4, alpha=alpha), rank, 2).at(0) for rank in (0, 1)]
+    for name in ("inputs", "labels", "weights"):
+        together = torch.cat([getattr(share, name) for share in shares])
+        assert sorted(together.tolist()) == sorted(getattr(whole, name).tolist()), name
+    assert {share.size for share in shares} == {whole.size}
+
+
+def test_cached_features_of_foreign_pictures_are_looked_up() -> None:
+    """A frozen backbone needs their features alone."""
+    views = np.arange(20.0, dtype=np.float32)[None, :, None]
+    foreign = 100 + np.arange(5.0, dtype=np.float32)[None, :, None]
+    batch = feature_batches(views, LABELS, LABELS, RECIPE, [(foreign, 2)]).at(0)
+    assert batch.inputs.shape == (10, 1)
+    assert set(batch.inputs[8:, 0].tolist()) <= {100.0, 101.0, 102.0, 103.0, 104.0}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from training.grouping.groups import Grouping
-from training.model.group_softmax import GroupHead, minimum_others_score
-from training.model.network import Heads
+from training.model.group_softmax import FOREIGN, GroupHead, minimum_others_score
+from training.model.network import Heads, flat_losses
 
 pytestmark = pytest.mark.numeric
 
@@ -86,3 +86,44 @@ def test_the_score_is_minus_the_smallest_others_score() -> None:
     """Eq. 3, and its sign: higher is in-distribution."""
     others = torch.tensor([[0.9, 0.2, 0.99], [1.0, 1.0, 0.97]])
     torch.testing.assert_close(minimum_others_score(others), torch.tensor([-0.2, -0.97]))
+
+
+def test_a_foreign_picture_costs_the_others_of_every_group() -> None:
+    """Its loss is the sum over groups of -log p(others)."""
+    groups = grouping([2, 3, 1])
+    head = GroupHead(4, groups)
+    logits = torch.randn(1, 9, dtype=torch.float64)
+    expected = sum(-logits[0, part].softmax(dim=0)[0].log().item() for part in slices(groups))
+    assert head.losses(logits, torch.tensor([FOREIGN])).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_soft_target_costs_what_its_classes_cost_on_average() -> None:
+    """With probabilities over classes the loss is the mean of the classes' own losses."""
+    head = GroupHead(4, grouping([2, 3, 1]))
+    logits = torch.randn(1, 9, dtype=torch.float64)
+    probabilities = torch.rand(1, 6, dtype=torch.float64)
+    probabilities /= probabilities.sum()
+    each = head.losses(logits.expand(6, -1), torch.arange(6))
+    expected = float((probabilities[0] * each).sum())
+    assert head.soft_losses(logits, probabilities).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_flat_head_of_a_foreign_picture_is_drawn_to_the_uniform_distribution() -> None:
+    """Cross-entropy against 1 / C for every class; labelled pictures keep theirs."""
+    logits = torch.randn(3, 5, dtype=torch.float64)
+    losses = flat_losses(logits, torch.tensor([4, FOREIGN, 0]))
+    logs = logits.log_softmax(dim=1)
+    expected = [-logs[0, 4], -logs[1].mean(), -logs[2, 0]]
+    torch.testing.assert_close(losses, torch.stack(expected))
+
+
+def test_a_teachers_answer_is_softened_and_weighed_back() -> None:
+    """Both sides are divided by the temperature, and the loss is multiplied by its square."""
+    heads = Heads(4, grouping([2, 3]), zero=False)
+    features, teacher = torch.randn(2, 4), torch.randn(2, 5)
+    target = (teacher / 2).softmax(dim=1)
+    with torch.no_grad():
+        flat = -(target * (heads.flat(features) / 2).log_softmax(dim=1)).sum(dim=1)
+        group = heads.group.soft_losses(heads.group(features) / 2, target)
+        losses = heads.soft_losses(features, teacher, 2.0, flat_weight=1.0, group_weight=0.5)
+    torch.testing.assert_close(losses, 4 * (flat + 0.5 * group), rtol=1e-4, atol=1e-5)

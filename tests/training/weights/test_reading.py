@@ -312,7 +312,7 @@ def test_a_checkpoint_that_lacks_a_parameter_is_refused(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     """The sentence says which weights are known."""
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet50.pth")
-    with pytest.raises(CheckpointError, match=r"resnet50\.pth holds no BiT .*Google's"):
+    with pytest.raises(CheckpointError, match=r"resnet50\.pth holds no backbone .*Google's"):
         read_weights(tmp_path / "resnet50.pth")
 
 

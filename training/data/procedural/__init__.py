@@ -1,4 +1,4 @@
-"""Foreign pictures made from nothing, for those who have no foreign photographs: outliers, labelled *others* everywhere.
+"""Foreign pictures for those who have no foreign photographs: outliers made by rule, labelled *others* in every group.
 
 Begin with `pictures.py`. A family is a function that paints one picture with a generator of its own: fields of numbers
 seen through a palette (`fields.py`), drawings with Pillow (`drawings.py`), or the user's own pictures taken apart

@@ -35,16 +35,22 @@ def colours(generator: Generator, number: int) -> NDArray[np.float32]:
 def palette(generator: Generator) -> Pixels:
     """Colours uint8 (256, 3) that pass through two to five stops, a quarter of the time in steps."""
     stops = colours(generator, count(generator, 2, 5))
-    place = np.linspace(0, len(stops) - 1, 256, dtype=np.float32)
+    place = np.linspace(0, len(stops) - 1, 256)
     if chance(generator, 0.25):
-        return stops[place.round().astype(np.intp)].astype(np.uint8)
-    below = np.minimum(place.astype(np.intp), len(stops) - 2)
-    weight = (place - below)[:, None]
-    return (stops[below] * (1 - weight) + stops[below + 1] * weight).astype(np.uint8)
+        place = place.round()
+    channels = [np.interp(place, np.arange(len(stops)), channel) for channel in stops.T]
+    return np.stack(channels, axis=1).astype(np.uint8)
 
 
 def painted(field: Field, generator: Generator) -> Pixels:
     """A field from its least to its greatest number through a palette: uint8 (H, W, 3)."""
     least, greatest = field.min(), field.max()
     levels = (field - least) * np.float32(255 / max(greatest - least, 1e-6))
-    return palette(generator).take(levels.astype(np.uint8), axis=0)
+    picture: Pixels = palette(generator).take(levels.astype(np.uint8), axis=0)
+    return picture
+
+
+def of_channels(channels: NDArray[np.float32]) -> Pixels:
+    """Red, green and blue (3, H, W), cut to [0, 255]: uint8 (H, W, 3)."""
+    red, green, blue = channels.clip(0, 255).astype(np.uint8)
+    return np.stack([red, green, blue], axis=-1)

@@ -45,14 +45,14 @@ def strokes(generator: Generator, side: int) -> Pixels:
 
 def text(generator: Generator, side: int) -> Pixels:
     """Lines of letters, digits and signs of any size, turned by any angle."""
-    ground, ink, *_ = _inks(generator, 2)
+    ground, ink = _inks(generator, 1)
     size = _font_size(sized(generator, max(7, side / 16), side * 0.8))
     written = Image.new("L", (side, side))
     draw = ImageDraw.Draw(written)
-    lines = count(generator, 1, max(1, side // size))
+    lines = round(sized(generator, 1, max(1, side // size)))
     left, top = between(generator, -0.2, 0.3) * side, (side - lines * size * 1.1) * generator.random()
     for number in range(lines):
-        length = count(generator, 1, 2 + 2 * side // size)
+        length = count(generator, 1, 2 + 3 * side // (2 * size))
         glyphs = "".join(GLYPHS[place] for place in generator.integers(len(GLYPHS), size=length).tolist())
         draw.text((left, top + 1.1 * number * size), glyphs, 255, _font(size))
     if chance(generator, 0.6):
@@ -64,20 +64,21 @@ def text(generator: Generator, side: int) -> Pixels:
 
 def shapes(generator: Generator, side: int) -> Pixels:
     """Polygons, ellipses and rectangles, filled or outlined, over one another."""
-    ground, *fills = _inks(generator, 8)
+    ground, *inks = _inks(generator, 8)
     canvas = _ground(generator, side, side * FINER, ground)
     draw = ImageDraw.Draw(canvas)
-    largest = between(generator, 0.2, 0.7)  # of the side, from the middle
-    for number in range(count(generator, 1, round(4 / largest))):
-        corners = (_corners(generator, largest) * (side * FINER)).tolist()
-        outline = chance(generator, 0.2)
-        paint = {"fill": None if outline else fills[number % len(fills)], "outline": fills[number % len(fills)]}
-        kind, width = generator.random(), max(1, round(side * FINER * sized(generator, 0.015, 0.08)))
+    largest = between(generator, 0.2, 0.7)  # of the side, from the middle of a shape
+    pen = max(1, round(side * FINER * sized(generator, 0.015, 0.08)))
+    for number, corners in enumerate(_outlines(generator, count(generator, 1, round(4 / largest)), largest)):
+        points, ink = (corners * (side * FINER)).tolist(), inks[number % len(inks)]
+        fill, width = (None, pen) if chance(generator, 0.2) else (ink, 1)
+        kind = generator.random()
         if kind < 0.4:
-            draw.polygon([tuple(corner) for corner in corners], width=width, **paint)
+            draw.polygon([tuple(point) for point in points], fill, ink, width)
         else:
-            box = [*map(min, zip(*corners, strict=True)), *map(max, zip(*corners, strict=True))]
-            (draw.ellipse if kind < 0.7 else draw.rectangle)(box, width=width, **paint)
+            draw_in_box = draw.ellipse if kind < 0.7 else draw.rectangle
+            across, down = zip(*points, strict=True)
+            draw_in_box((min(across), min(down), max(across), max(down)), fill, ink, width)
     return np.asarray(canvas.reduce(FINER))
 
 
@@ -127,13 +128,13 @@ def _bernstein(order: int) -> NDArray[np.float64]:
     return weights
 
 
-def _corners(generator: Generator, largest: float) -> NDArray[np.float64]:
-    """Three to seven corners (n, 2) in turn round a point of the picture, at most `largest` from it."""
-    number = count(generator, 3, 7)
-    angle = np.sort(generator.random(number)) * 2 * math.pi
-    reach = sized(generator, 0.08, largest) * (0.5 + 0.5 * generator.random(number))
-    middle = 0.1 + 0.8 * generator.random(2)
-    return middle + np.stack([np.cos(angle) * reach, np.sin(angle) * reach], axis=1)
+def _outlines(generator: Generator, number: int, largest: float) -> list[NDArray[np.float32]]:
+    """Shapes of three to seven corners (n, 2) in turn round a point of the picture, at most `largest` from it."""
+    middle, size = 0.1 + 0.8 * generator.random((number, 1, 2), dtype=np.float32), generator.random((number, 1, 1))
+    angle = np.sort(generator.random((number, 7), dtype=np.float32)) * np.float32(2 * math.pi)
+    reach = 0.08 * (largest / 0.08) ** size * (0.5 + 0.5 * generator.random((number, 7, 1), dtype=np.float32))
+    corners = middle + reach * np.stack([np.cos(angle), np.sin(angle)], axis=2)
+    return [some[: count(generator, 3, 7)] for some in corners]
 
 
 def _font_size(wanted: float) -> int:

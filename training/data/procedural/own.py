@@ -11,9 +11,11 @@ import math
 import numpy as np
 import scipy.fft
 from numpy.random import Generator
+from PIL import Image
 
 from training.data.pixels import Pixels
 from training.data.procedural.chance import between, chance, count
+from training.data.procedural.colours import of_channels
 from training.data.procedural.fields import smooth_field
 
 LEAST_CELL = 4  # pixels; smaller patches say nothing of a picture
@@ -34,8 +36,8 @@ def jigsaws(generator: Generator, own: Pixels) -> Pixels:
     side = own.shape[1]
     tiles = _grid(generator, side, fewest=3, most=8)
     cell = math.ceil(side / tiles)
-    within = side - 1 - abs(side - 1 - np.arange(tiles * cell))  # reflected where the pieces do not fit exactly
-    picture = own[0][within][:, within]
+    over = tiles * cell - side
+    picture = np.pad(own[0], ((0, over), (0, over), (0, 0)), "reflect") if over else own[0]
     pieces = picture.reshape(tiles, cell, tiles, cell, 3).swapaxes(1, 2).reshape(-1, cell, cell, 3)
     order = generator.permutation(len(pieces))
     moved = np.empty_like(pieces)
@@ -54,23 +56,23 @@ def blends(generator: Generator, own: Pixels) -> Pixels:
     kind = generator.random()
     if kind < 0.25:
         hole = smooth_field(generator, own.shape[1])[:, :, None] > 0
-        return np.where(hole, first, second)
+        through_holes: Pixels = np.where(hole, first, second)
+        return through_holes
     if kind < 0.5:
         second = scrambles(generator, second[None])
-    share = np.float32(between(generator, 0.3, 0.6))
-    return (first * share + second * (1 - share)).astype(np.uint8)
+    below, above = Image.fromarray(first), Image.fromarray(np.ascontiguousarray(second))
+    return np.asarray(Image.blend(below, above, between(generator, 0.4, 0.6)))
 
 
 def scrambles(generator: Generator, own: Pixels) -> Pixels:
     """One picture's spectrum with other phases: its colours, contrast and grain, and none of its things."""
     side = own.shape[1]
-    spectrum = scipy.fft.rfft2(own[0].astype(np.float32), axes=(0, 1))
-    # The phases of real noise, so that the inverse is real; the same for all channels, which keeps colours together.
-    turns = scipy.fft.rfft2(generator.standard_normal((side, side), dtype=np.float32))
-    turns /= abs(turns) + np.float32(1e-6)
-    turns[0, 0] = 1
-    scrambled = scipy.fft.irfft2(spectrum * turns[:, :, None], s=(side, side), axes=(0, 1))
-    return scrambled.clip(0, 255).astype(np.uint8)
+    spectrum = scipy.fft.rfft2(np.ascontiguousarray(own[0].transpose(2, 0, 1), dtype=np.float32))
+    # The same turn of phase in all channels keeps the colours together.
+    turn = generator.random((side, side // 2 + 1), dtype=np.float32) * np.float32(2 * math.pi)
+    turn[0, 0] = 0
+    scrambled = scipy.fft.irfft2(spectrum * (np.cos(turn) + 1j * np.sin(turn)), s=(side, side))
+    return of_channels(scrambled)
 
 
 def _grid(generator: Generator, side: int, *, fewest: int, most: int) -> int:
@@ -79,7 +81,7 @@ def _grid(generator: Generator, side: int, *, fewest: int, most: int) -> int:
 
 
 def _turned(pieces: Pixels, generator: Generator) -> Pixels:
-    """Half of the time all pieces as they are, and else half of them mirrored, and half turned by a quarter."""
+    """Half of the time all pieces as they are, and else half of them mirrored, and half mirrored at the diagonal."""
     if chance(generator, 0.5):
         return pieces
     pieces = pieces.copy()

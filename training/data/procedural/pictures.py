@@ -37,6 +37,8 @@ OF_OWN: dict[str, tuple[int, Callable[[Generator, Pixels], Pixels]]] = {
 
 FAMILIES = (*PAINTED, *OF_OWN)
 
+VISIBLE = 8  # of 255, between the least and the greatest of a channel
+
 
 @dataclass(frozen=True)
 class ProceduralPictures:
@@ -75,17 +77,15 @@ class ProceduralPictures:
         generators = [generator_of(self.seed, index) for index in indices.tolist()]
         rows = [
             generator.choice(self._own_count, _own_needed(family), replace=False, shuffle=False)
-            if family in OF_OWN
-            else _NONE
             for family, generator in zip(families, generators, strict=True)
         ]
-        own_pictures = self._read_own(rows)
         pictures = np.empty((len(indices), self.side, self.side, 3), np.uint8)
-        for place, (family, generator) in enumerate(zip(families, generators, strict=True)):
-            if family in OF_OWN:
-                picture = OF_OWN[family][1](generator, own_pictures[place])
+        for place, own_pictures in enumerate(self._read_own(rows)):
+            family, generator = families[place], generators[place]
+            if family in PAINTED:
+                picture = painted_visibly(family, generator, self.side)
             else:
-                picture = PAINTED[family](generator, self.side)
+                picture = OF_OWN[family][1](generator, own_pictures)
             pictures[place] = weathered(picture, generator)
         return pictures
 
@@ -94,28 +94,35 @@ class ProceduralPictures:
         return 0 if self.data is None else len(self.data)
 
     def _read_own(self, rows: list[NDArray[np.int64]]) -> list[Pixels]:
-        """Own pictures at several rows for each picture, read as one, so that they are decoded side by side."""
+        """The own pictures of each picture, decoded together: for rows (k,) uint8 (k, side, side, 3)."""
         if self.data is None or not rows:
             return [np.empty((0, self.side, self.side, 3), np.uint8)] * len(rows)
-        read = read_rows(self.data, np.concatenate(rows), height=self.side, width=self.side)
-        return np.split(read, np.cumsum([len(some) for some in rows])[:-1])
-
-
-_NONE = np.empty(0, np.int64)
+        decoded = read_rows(self.data, np.concatenate(rows), height=self.side, width=self.side)
+        return np.split(decoded, np.cumsum([len(some) for some in rows])[:-1])
 
 
 def _own_needed(family: str) -> int:
     return OF_OWN[family][0] if family in OF_OWN else 0
 
 
+def painted_visibly(family: str, generator: Generator, side: int) -> Pixels:
+    """A picture of a family made from nothing, painted anew where nearly all of it fell outside the frame."""
+    while True:
+        picture = PAINTED[family](generator, side)
+        # Down and then across: both at once takes a hundred times as long.
+        least, greatest = picture.min(axis=0).min(axis=0), picture.max(axis=0).max(axis=0)
+        if (greatest - least).max() >= VISIBLE:
+            return picture
+
+
 def weathered(picture: Pixels, generator: Generator) -> Pixels:
     """A third of all pictures as if scaled up from a smaller one, and a fifth with grain: sharpness tells nothing."""
     if chance(generator, 1 / 3):
         side = len(picture)
-        small = max(4, round(side / sized(generator, 1.2, max(2, min(4, side / 32)))))
+        small = max(4, round(side / sized(generator, 1.2, min(4, 2 + side / 100))))
         image = Image.fromarray(np.ascontiguousarray(picture)).resize((small, small), Image.Resampling.BILINEAR)
         picture = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
     if chance(generator, 1 / 5):
-        grain = generator.standard_normal(picture.shape, dtype=np.float32) * np.float32(sized(generator, 1, 12))
-        picture = (picture + grain).clip(0, 255).astype(np.uint8)
+        grain = generator.random(picture.shape, dtype=np.float32) - np.float32(0.5)
+        picture = (picture + grain * np.float32(sized(generator, 4, 48))).clip(0, 255).astype(np.uint8)
     return picture
