@@ -27,8 +27,16 @@ Series = NDArray[np.int64]
 """(N,): pictures of one number belong together."""
 
 THUMBNAIL_NEAR = 0.95
+"""Finds what was resized, encoded anew or lit otherwise (1.00, 1.00 and 0.96 to 1.00 of such copies, whatever their
+size), not what was cropped; holds 0.0001 and 0.000002 of the pairs of a class of CIFAR-100 and of photographs at 64
+pixels for near copies, and 0.0002 of groceries on shelves."""
 FEATURE_NEAR = 0.72
+"""Less their mean, and of an ImageNet network. Finds crops by 5 and by 10 % (1.00 of groceries at 160 pixels, 0.97 and
+0.91 of photographs at 64), and holds 0.002 and 0.0004 of the pairs of a class of CIFAR-100 and of such photographs for
+near copies. Groceries come out as a third as many series as pictures; nearest neighbour and class score as one number,
+calibrated to keep 95 %, keeps 0.95 of the pictures from other shops in place of 0.90 after a random split."""
 COPY_NEAR = 0.99
+"""Of thumbnails; finds what was resized or encoded anew (1.00)."""
 BLOCK = 1024  # pictures of a class that are compared with the others at one time
 
 
