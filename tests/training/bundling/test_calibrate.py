@@ -13,7 +13,7 @@ from service.verdict import accepts
 from tests.tiny_bundle import write_tiny_bundle
 from training.bundling import calibrate as job
 from training.bundling.calibrate import calibrate, fit, minimum_count, threshold_rank, tpr_interval
-from training.errors import CalibrationError
+from training.errors import CalibrationError, DataError
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,17 @@ def test_too_few_pictures_are_refused_before_any_is_scored(
     with pytest.raises(CalibrationError, match="at least 90"):
         calibrate(bundle.path, demo_data["stripes"], confidence=0.99)
     assert not (bundle.path / "calibration.json").exists()
+
+
+def test_the_spread_over_series_is_said(
+    tmp_path: Path, demo_data: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the pattern's names; a pattern that does not fit stops before anything is scored or written."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
+    with pytest.raises(DataError, match="tells no series"):
+        calibrate(bundle.path, demo_data["train"], group_by="shop(.)")
+    assert not (bundle.path / "calibration.json").exists()
+    calibrate(bundle.path, demo_data["train"], group_by=r"/([^/]+)/\d")
+    said = capsys.readouterr().err
+    assert "of 9 series" in said
+    assert "lowest: " in said
