@@ -148,9 +148,9 @@ def train(
         # The paper draws pictures one by one.
         by_series = group_by is not None or recipe is RecipeName.ONE_CYCLE
         series = find_series(whole, seen.thumbnails, group_by=group_by) if by_series else None
-        parts = read_split(out, whole) or split(
-            whole, calibration=calibration, validation=validation, seed=seed, series=series
-        )
+        # A teacher's own split, so that it has seen nothing that its pupil holds out.
+        drawn = read_split(out, whole) or (read_split(teacher, whole) if teacher else None)
+        parts = drawn or split(whole, calibration=calibration, validation=validation, seed=seed, series=series)
         if recipe is RecipeName.ONE_CYCLE:
             numbers = options.one_cycle(given, common, setting or ())
         else:

@@ -37,7 +37,7 @@ class Evaluation:
     """
 
     scores: dict[str, Values]  # {set: {name: (N, ...)}}; the ID set is "id" and has `labels`
-    results: dict[str, dict[str, Figures]]  # {detector: {OOD set: {metric: value}}}
+    results: dict[str, dict[str, Figures]]  # {detector or what decides: {OOD set: {metric: value}}}
     averages: dict[str, Figures]  # {detector: {metric: value}}
     accuracy: dict[str, float]  # top-1 of the group and of the flat softmax
     accepted: dict[str, float]  # {set: share judged in at the calibrated threshold}
@@ -79,7 +79,11 @@ def evaluate(
     for note in notes:
         say(note)
     scores = _scores(bundle, detector_set, settings, id_data, ood_data, masks, scratch)
-    results, averages = _figures(detector_set.names, scores, list(ood_paths), settings, seed)
+    decided_by = bundle.manifest.decided_by
+    judged_by = detector_set.names if decided_by in detector_set.names else (decided_by, *detector_set.names)
+    for values in scores.values():
+        values[decided_by] = values["score"]  # what the service decides by, to the bit
+    results, averages = _figures(judged_by, scores, list(ood_paths), settings, seed)
     return Evaluation(
         scores,
         results,

@@ -28,7 +28,7 @@ class Times:
     """Milliseconds a picture, medians over `ROUNDS` rounds of one batch."""
 
     batch_size: int
-    forward_ms: float  # the ONNX model, group head and MOS included
+    forward_ms: float  # the ONNX model, group head, MOS and what decides included
     flat_head_ms: float  # the flat head on the model's features, which the flat-softmax baselines read
     own_pass_ms: dict[str, float]  # {detector: its pass with gradients}: odin, and Mahalanobis as the paper has it
     score_ms: dict[str, float]  # each detector on outputs that are there already
@@ -72,5 +72,6 @@ def time_detectors(bundle: Bundle, detectors: DetectorSet, pixels: Pixels) -> Ti
         ms["forward"],
         ms["flat head"],
         {name: ms[f"pass {key}"] for name, key in own.items() if key in detectors.passes},
-        {name: ms.get(f"score {name}", 0.0) for name in detectors.names},
+        # What decides is computed in the forward pass.
+        {bundle.manifest.decided_by: 0.0} | {name: ms.get(f"score {name}", 0.0) for name in detectors.names},
     )
