@@ -18,9 +18,12 @@ from service.verdict import accepts
 from training.bundling.card import card_files
 from training.bundling.guarantee import METHOD, minimum_count, threshold_rank, tpr_interval
 from training.bundling.operating_points import TPRS, operating_points
+from training.bundling.spread import lines, spread
 from training.bundling.strangers import JudgedStrangers, judge_strangers, read_strangers
+from training.data.series import by_pattern
 from training.data.sets import DataSet, read_data_set, read_pictures
 from training.errors import CalibrationError, DataError
+from training.progress import say
 from training.scoring.pictures import score_pictures
 
 REFERENCE_SIZE = 1000
@@ -34,11 +37,13 @@ def calibrate(
     tpr: float = 0.95,
     confidence: float = 0.95,
     strangers: Mapping[str, Path] | None = None,
+    group_by: str | None = None,
 ) -> Calibration:
     """Score the pictures under `data_path` with the bundle's model and write its `calibration.json` and its card.
 
     The pictures must be in-distribution, held out of training, and not those that figures are reported on. `strangers`
-    are {name: folder} of foreign pictures; they change no threshold, they are judged by it.
+    are {name: folder} of foreign pictures; they change no threshold, they are judged by it. With `group_by`, a pattern
+    that tells the pictures' series, the spread of acceptance over series is said.
     Raises CalibrationError when there are too few pictures for the promise.
     """
     bundle = read_bundle(bundle_path)
@@ -49,6 +54,7 @@ def calibrate(
             f"{data_path} has {len(data)} pictures, too few to promise {tpr:.0%} with {confidence:.0%} confidence; "
             f"give at least {required}."
         )
+    groups = None if group_by is None else by_pattern(data.paths, group_by)
     foreign = read_strangers(strangers or {})
     scored = score_pictures(bundle, data, ["score", "class_index"])
     scores = scored["score"].astype(np.float64)
@@ -63,6 +69,10 @@ def calibrate(
         strangers=judged,
     )
     write_calibration(bundle_path, calibration, card_files(bundle.manifest, calibration, scores, judged))
+    if groups is not None:
+        names, series = groups
+        for line in lines(spread(accepts(scores, calibration.threshold), series, names)):
+            say(line)
     return calibration
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands import Setting, announce, app, named
+from training.commands import GroupBy, Setting, announce, app, named
 
 
 @app.command()
@@ -38,13 +38,21 @@ def calibrate(
         list[str] | None,
         typer.Option(help="Foreign pictures, as NAME=FOLDER, to tell how many get in; repeat for more."),
     ] = None,
+    group_by: GroupBy = None,
 ) -> None:
     """Set the threshold with a guarantee on the true-positive rate; runs without torch."""
     from service.bundle import read_bundle
     from training.bundling.calibrate import calibrate as calibrate_bundle
     from training.commands.operating_table import show
 
-    done = calibrate_bundle(bundle, data, tpr=tpr, confidence=confidence, strangers=named("strangers", strangers or []))
+    done = calibrate_bundle(
+        bundle,
+        data,
+        tpr=tpr,
+        confidence=confidence,
+        strangers=named("strangers", strangers or []),
+        group_by=group_by,
+    )
     low, high = done.tpr_interval
     announce(f"threshold {done.threshold:.6f}: rank {done.k} of {done.n} scores, from the lowest")
     announce(f"true TPR at least {tpr:.1%} with {confidence:.0%} confidence; between {low:.2%} and {high:.2%}")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from training.data.drawing import classes_of_one_series
-from training.data.series import nearest
+from training.data.series import Likeness, nearest
 from training.data.splits import Split
 
 TOO_LIKE = 0.5
@@ -16,12 +13,12 @@ Of grocery pictures 0.84 have one after a random split, and 0.2 to 0.4 of those 
 """
 
 
-def closeness(parts: Split, descriptors: NDArray[np.generic], near: float) -> float:
-    """Share of the pictures held out for the threshold with a fitted one of their class whose cosine is over `near`."""
+def closeness(parts: Split, likeness: Likeness) -> float:
+    """Share of the pictures held out for the threshold that are near copies of a fitted one of their class."""
     if not len(parts.calibration_rows):
         return 0.0
-    closest = nearest(descriptors, parts.whole.labels, parts.calibration_rows, parts.fitted_rows)
-    return float((closest > near).mean())
+    closest = nearest(likeness, parts.whole.labels, parts.calibration_rows, parts.fitted_rows)
+    return float((closest > likeness.near).mean())
 
 
 def doubts(parts: Split, close: float, needed: int) -> list[str]:

@@ -21,6 +21,7 @@ from training.data.paths import Paths
 from training.data.shards import find_shards, read_shards, read_unlabelled, span_of
 from training.errors import DataError
 
+NAMED = 10  # empty folders
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
@@ -98,16 +99,21 @@ def _from_folders(
         if folder.name not in index:
             raise DataError(f"{root} holds class {folder.name!r}, which the bundle does not know; remove that folder.")
 
+    empty: list[str] = []
+
     def paths() -> Iterator[str]:
         for folder in ordered:
             files = sorted(entry.name for entry in os.scandir(folder) if _is_picture(entry))
             if not files:
-                raise DataError(f"Class folder {folder} holds no JPEG, PNG or WebP picture; fill it or remove it.")
+                empty.append(str(folder))
             counts.append(len(files))
             home = os.path.relpath(folder, root)
             yield from (os.path.join(home, name) for name in files)
 
     packed = Paths.of(paths())
+    if empty:
+        named = ", ".join(empty[:NAMED]) + (f" and {len(empty) - NAMED} more" if len(empty) > NAMED else "")
+        raise DataError(f"No JPEG, PNG or WebP picture in class folder {named}; fill it or remove it.")
     labels = np.repeat([index[folder.name] for folder in ordered], counts)
     return DataSet(root, tuple(index), packed, labels.astype(np.int64), superclasses)
 

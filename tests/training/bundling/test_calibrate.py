@@ -138,3 +138,17 @@ def test_a_folder_without_strangers_is_refused_before_any_is_scored(
     with pytest.raises(DataError, match="empty"):
         calibrate(bundle.path, demo_data["train"], strangers={"nothing": tmp_path / "empty"})
     assert not (bundle.path / "calibration.json").exists()
+
+
+def test_the_spread_over_series_is_said(
+    tmp_path: Path, demo_data: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the pattern's names; a pattern that does not fit stops before anything is scored or written."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
+    with pytest.raises(DataError, match="tells no series"):
+        calibrate(bundle.path, demo_data["train"], group_by="shop(.)")
+    assert not (bundle.path / "calibration.json").exists()
+    calibrate(bundle.path, demo_data["train"], group_by=r"/([^/]+)/\d")
+    said = capsys.readouterr().err
+    assert "of 9 series" in said
+    assert "lowest: " in said

@@ -28,6 +28,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def test_empty_class_folders_are_named_all_at_once(tmp_path: Path) -> None:
+    """Not one a run."""
+    for name in ("cat", "dog", "eel"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "dog" / "0.png")
+    with pytest.raises(DataError, match=r"No JPEG, PNG or WebP picture in class folder .*cat, .*eel; fill it"):
+        read_data_set(tmp_path)
+
+
 def test_class_folders_become_sorted_classes(folder: Path) -> None:
     """Labels follow the sorted folder names."""
     data = read_data_set(folder)

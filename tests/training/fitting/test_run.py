@@ -9,10 +9,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from training import __main__ as cli
+from training.data.splits import CALIBRATION, VALIDATION
+from training.errors import CheckpointError
 from training.fitting.recipes import paper
 from training.fitting.run import RunConfig, close_run, load_run, open_run
 from training.grouping.groups import Grouping
@@ -114,6 +117,39 @@ def test_a_finished_run_reads_back_as_it_was_written(demo_data: dict[str, Path],
     other_seed = elsewhere.split(elsewhere.read())
     assert list(other_seed.fitted.paths) != list(parts.fitted.paths)
     assert not any((data / path).read_bytes() == b"broken" for path in parts.whole.paths)
+
+
+def test_a_run_keeps_the_split_that_it_drew(out: Path) -> None:
+    """Read back from its folder, whatever would be drawn today; another folder draws anew."""
+    finished = load_run(out)
+    parts = finished.split()
+    moved = parts.part
+    moved[[parts.calibration_rows[0], parts.validation_rows[0]]] = VALIDATION, CALIBRATION
+    np.savez(out / "split.npz", part=moved, series=parts.series)
+    assert (load_run(out).split().part == moved).all()
+    assert (finished.config.split(parts.whole).part == moved).all()
+    assert (replace(finished.config, out=out / "other").split(parts.whole).part != moved).any()
+
+
+def test_a_damaged_split_is_one_sentence(out: Path) -> None:
+    """What was held out is not known then."""
+    (out / "split.npz").write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match=r"split\.npz is damaged"):
+        load_run(out).split()
+
+
+def test_series_by_pattern_are_on_one_side_and_in_the_provenance(
+    finished: Path, demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """The last digit of a picture's name stands for a shop here."""
+    pattern = r"(\d)\.png$"
+    command = ("train", "--data", demo_data["train"], "--out", tmp_path / "run", *COMMON, "--group-by", pattern)
+    assert run(*command) == 0
+    parts = load_run(tmp_path / "run").split()
+    shops = [{path[-5] for path in part.paths} for part in (parts.calibration, parts.fitted)]
+    assert len(parts.calibration) > 0
+    assert not shops[0] & shops[1]
+    assert json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text())["training"]["group_by"] == pattern
 
 
 def test_the_same_command_again_ends_at_once_with_the_same_weights(out: Path, demo_data: dict[str, Path]) -> None:
