@@ -118,7 +118,8 @@ def siblings_sentence(siblings: Siblings) -> str:
     )
     return (
         f"Unseen siblings, classes of your own kind that were left out of training in {siblings.folds} folds: "
-        f"told from known ones with an AUROC of {siblings.auroc:.3f}; let in {shares}."
+        f"told from known ones with an AUROC of {siblings.auroc:.3f}; let in {shares} "
+        "(intervals over draws of classes)."
     )
 
 
@@ -129,10 +130,10 @@ def _explanations(manifest: Manifest, calibration: Calibration) -> list[str]:
         return [*paragraphs, NO_STRANGERS]
     side = strangers.short_side_pixels
     paragraphs.append(
-        f"In brackets: the exact intervals at {_percent(calibration.confidence)} confidence. Sharpness alone tells a "
-        f"photograph from a small picture, so foreign pictures were first scaled down to a short side of {side} "
-        "pixels, the median of the calibration pictures; beside that stands what gets in of the same pictures as they "
-        "are."
+        f"Behind a share of foreign pictures: its exact interval at {_percent(calibration.confidence)} confidence. "
+        "Sharpness alone tells a photograph from a small picture, so foreign pictures were first scaled down to a "
+        f"short side of {side} pixels, the median of the calibration pictures; beside that stands what gets in of the "
+        "same pictures as they are."
     )
     paragraphs.append("\n".join(_about_the_set(name, calibration) for name in strangers.sets))
     return paragraphs
