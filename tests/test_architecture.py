@@ -47,7 +47,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "data",
         },
         "evaluation": {"gradients", "scoring", "detectors", "data"},
-        "bundling": {"gradients", "decision", "fitting", "scoring", "detectors", "model", "data"},
+        "bundling": {"gradients", "decision", "fitting", "scoring", "detectors", "model", "grouping", "data"},
         "gradients": {"detectors", "weights", "model", "grouping", "data"},
         "decision": {"model"},
         "fitting": {"scoring", "weights", "model", "grouping", "data"},

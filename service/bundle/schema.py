@@ -37,6 +37,7 @@ KNOWN_PARTS = {
     "logit": "the largest class logit, before any softmax",
     "knn": "nearness to the closest pictures of a bank of training features",
     "mahalanobis": "nearness to the closest class mean, by the features' covariance",
+    "cosine": "the largest cosine with a class mean, both less the mean of all features",
     "residual": "how little of the features lies outside the space that the training features span",
 }
 

@@ -1,9 +1,11 @@
-"""The parts that a deciding statistic may have: features (N, D) and logits (N, C + K) -> (N,), higher = in-distribution.
+"""The parts of a deciding statistic: features (N, D) and logits (N, C + K) -> (N,), higher = in-distribution.
 
 Each is a module, because it is exported. What a part learns from training pictures is a buffer, rounded to float16 as
 it will be stored.
 
-Legend: N batch, C classes, K groups, D features, M pictures of a bank.
+`Knn`, `Residual` and `Cosine` read features of length 1, which spares them how bright or blurred a picture is.
+
+Legend: N batch, C classes, K groups, D features, M pictures of a bank, R principal directions.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from training.model.group_softmax import GroupHead
 
 BANK_SIZE = 2_000  # pictures
 NEIGHBOURS = 5
+DIRECTIONS = 128
 SMALLEST_NORM = 1e-6
 
 
@@ -86,6 +89,52 @@ class Knn(Part):
     @property
     def described(self) -> dict[str, int]:  # noqa: D102
         return {"k": self.k, "bank": len(self.bank), "dimensions": self.bank.shape[1]}
+
+
+class Residual(Part):
+    """Minus the length of what training features' principal directions leave of a feature (ViM, Wang et al., 2022)."""
+
+    name = "residual"
+    centre: Tensor
+    directions: Tensor
+
+    def __init__(self, fitted: Tensor) -> None:
+        super().__init__()
+        rows = unit(fitted).double()
+        centre = rows.mean(dim=0)
+        count = min(DIRECTIONS, len(rows) // 2, rows.shape[1] // 2)
+        centred = rows - centre
+        _, vectors = torch.linalg.eigh(centred.T @ centred)  # ascending
+        self.register_buffer("centre", centre.float())  # (D,)
+        self.register_buffer("directions", vectors[:, rows.shape[1] - count :].half().float())  # (D, R)
+
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:  # noqa: D102
+        rows = unit(features) - self.centre
+        inside = rows @ self.directions
+        return -(rows.square().sum(dim=1) - inside.square().sum(dim=1)).clamp(min=0).sqrt()
+
+    @property
+    def described(self) -> dict[str, int]:  # noqa: D102
+        return {"directions": self.directions.shape[1]}
+
+
+class Cosine(Part):
+    """The largest cosine with a class mean, both less the mean of all features."""
+
+    name = "cosine"
+    centre: Tensor
+    means: Tensor
+
+    def __init__(self, fitted: Tensor, labels: Tensor) -> None:
+        super().__init__()
+        rows = unit(fitted).double()
+        centre = rows.mean(dim=0)
+        means = torch.stack([rows[labels == label].mean(dim=0) for label in torch.unique(labels)])
+        self.register_buffer("centre", centre.float())  # (D,)
+        self.register_buffer("means", unit(means - centre).half().float())  # (C, D)
+
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:  # noqa: D102
+        return (unit(unit(features) - self.centre) @ self.means.T).amax(dim=1)
 
 
 def unit(rows: Tensor) -> Tensor:

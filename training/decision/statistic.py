@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from service.bundle import Decision, StatisticPart
-from training.decision.parts import BANK_SIZE, NEIGHBOURS, Knn, Logit, Mos, Part, bank_rows
+from training.decision.parts import BANK_SIZE, NEIGHBOURS, Cosine, Knn, Logit, Mos, Part, Residual, bank_rows
 from training.errors import SettingError
 from training.model.group_softmax import GroupHead, minimum_others_score
 
 MOS = "mos"
-PARTS = ("mos", "logit", "knn")
+PARTS = ("mos", "logit", "knn", "residual", "cosine")
 SMALLEST_DEVIATION = 1e-6  # of equal values nothing can be told
 
 
@@ -102,5 +102,10 @@ def _part(name: str, head: GroupHead, material: Material, seed: int) -> Part:
         return Mos(head)
     if name == Logit.name:
         return Logit(head)
+    fitted = torch.from_numpy(material.fitted)
+    if name == Residual.name:
+        return Residual(fitted)
+    if name == Cosine.name:
+        return Cosine(fitted, torch.from_numpy(material.labels))
     rows = bank_rows(material.labels, BANK_SIZE, seed)
-    return Knn(torch.from_numpy(material.fitted[rows]), min(NEIGHBOURS, len(rows)))
+    return Knn(fitted[rows], min(NEIGHBOURS, len(rows)))

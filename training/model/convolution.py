@@ -21,7 +21,9 @@ def pointwise(x: Tensor, weight: Tensor, stride: tuple[int, ...], bias: Tensor |
     return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
-def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...]) -> Tensor:
+def depthwise(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...]
+) -> Tensor:
     """A convolution of each channel alone, in float32 also under autocast: bfloat16's backward pass is slower."""
     with torch.autocast(x.device.type, enabled=False):
-        return F.conv2d(x.float(), weight, bias, stride, groups=len(weight))
+        return F.conv2d(x.float(), weight, bias, stride, padding, groups=len(weight))

@@ -46,10 +46,11 @@ class SameConv2d(nn.Conv2d):
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(channels_in, channels_out, kernel, stride, groups=groups)
-        total = kernel - stride
-        before = total // 2
-        self.pad = (before, total - before, before, total - before)
+        # What both sides have alike is the convolution's own: a pad of its own is a pass over the picture.
+        before, more = divmod(kernel - stride, 2)
+        super().__init__(channels_in, channels_out, kernel, stride, before, groups=groups)
+        self.own_padding = (before, before)
+        self.pad = (0, more, 0, more)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         x = F.pad(x, self.pad) if any(self.pad) else x
@@ -57,7 +58,9 @@ class SameConv2d(nn.Conv2d):
             return super().forward(x)
         if self.groups == 1 and self.kernel_size == (1, 1):
             return pointwise(x, self.weight, self.stride, self.bias)
-        return depthwise(x, self.weight, self.bias, self.stride) if self.groups > 1 else super().forward(x)
+        return (
+            depthwise(x, self.weight, self.bias, self.stride, self.own_padding) if self.groups > 1 else super().forward(x)
+        )
 
 
 class InvertedBottleneck(nn.Module):

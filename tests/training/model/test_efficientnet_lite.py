@@ -92,7 +92,7 @@ def test_a_convolution_of_each_channel_stays_in_float32() -> None:
     """Under autocast too: what it gives differs from bfloat16's, and its gradients are those of float32."""
     x, weight = torch.randn(1, 4, 5, 5), torch.randn(4, 1, 3, 3, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
-        out = depthwise(x.bfloat16(), weight, None, (1, 1))
+        out = depthwise(x.bfloat16(), weight, None, (1, 1), (0, 0))
     assert out.dtype == torch.float32
     torch.testing.assert_close(out, F.conv2d(x.bfloat16().float(), weight, groups=4))
 
