@@ -49,7 +49,7 @@ def finished_run(demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     def fit(folder: Path) -> None:
         recipe = one_cycle(epochs=2, batch_size=32, learning_rate=0.05)
         config = small_run(demo_data["train"], folder / "small", recipe)
-        train(config, config.split(config.read()))
+        train(config, config.read())
 
     return made_once(tmp_path_factory, "runs", fit) / "small"
 

@@ -111,13 +111,12 @@ def train(
 ) -> None:
     """Fit a model on a labelled folder and export its bundle to OUT/bundle."""
     from training import reproduction
+    from training.bundling.calibrate import minimum_count
     from training.bundling.export import export as export_bundle
     from training.commands import options
     from training.data.checks import read_checked
-    from training.data.series import find_series
-    from training.data.splits import split
     from training.distributed import process_group, rank
-    from training.fitting.run import RunConfig, read_split
+    from training.fitting.run import RunConfig
     from training.fitting.train import train as train_network
 
     settings = reproduction.settings(follow.value, setting or ())
@@ -146,15 +145,13 @@ def train(
         substitutes = settings.unreadable == "official"
         whole, seen = read_checked(data, substitutes=substitutes, seed=seed, warn=options.warn)
         # The paper draws pictures one by one.
-        by_series = group_by is not None or recipe is RecipeName.ONE_CYCLE
-        series = find_series(whole, seen.thumbnails, group_by=group_by) if by_series else None
-        # A teacher's own split, so that it has seen nothing that its pupil holds out.
-        drawn = read_split(out, whole) or (read_split(teacher, whole) if teacher else None)
-        parts = drawn or split(whole, calibration=calibration, validation=validation, seed=seed, series=series)
+        thumbnails = seen.thumbnails if group_by is not None or recipe is RecipeName.ONE_CYCLE else None
         if recipe is RecipeName.ONE_CYCLE:
             numbers = options.one_cycle(given, common, setting or ())
         else:
-            numbers = options.paper(given, common, len(parts.fitted_rows), settings, on_features=on_features)
+            # Whole series come near this; only above and below 20,000 and 500,000 does it matter.
+            count = round(len(whole) * (1 - calibration - validation))
+            numbers = options.paper(given, common, count, settings, on_features=on_features)
         cropped = recipe is RecipeName.PAPER
         side, load_side = options.sizes(size, start, whole.root / whole.paths[0], cropped=cropped)
         config = RunConfig(
@@ -179,7 +176,7 @@ def train(
             teacher=teacher and teacher.resolve(),
             group_by=group_by,
         )
-        train_network(config, parts, workers=workers)
+        train_network(config, whole, thumbnails, calibration_needs=minimum_count(0.95, 0.95), workers=workers)
         first = rank() == 0
     if first:
         bundle = export_bundle(out, out / "bundle", name=out.resolve().name)

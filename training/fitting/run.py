@@ -77,8 +77,12 @@ class RunConfig:
         return with_substitutes(data, seed=self.recipe.seed) if self.settings.unreadable == "official" else data
 
     def split(self, whole: DataSet, series: Series | None = None) -> Split:
-        """The data of the run in its parts: as an interrupted run in `out` drew them, or drawn anew."""
-        return read_split(self.out, whole) or split(
+        """The data of the run in its parts: as an interrupted run in `out` or the teacher drew them, or drawn anew.
+
+        A teacher's own split, so that it has seen nothing that its pupil holds out.
+        """
+        drawn = read_split(self.out, whole) or (read_split(self.teacher, whole) if self.teacher else None)
+        return drawn or split(
             whole, calibration=self.calibration, validation=self.validation, seed=self.recipe.seed, series=series
         )
 
@@ -177,8 +181,9 @@ def load_run(folder: Path) -> FinishedRun:
 
 def _config(saved: dict[str, Any]) -> RunConfig:
     paths = {name: saved.get(name) and Path(saved[name]) for name in ("data", "out", "weights", "features", "teacher")}
+    lists = {name: tuple(saved.get(name, ())) for name in ("outliers", "outlier_fingerprints")}
     nested = {"recipe": Recipe(**saved["recipe"]), "settings": restored(saved["settings"])}
-    return RunConfig(**{**saved, **paths, **nested, "outliers": tuple(saved.get("outliers", ()))})
+    return RunConfig(**{**saved, **paths, **nested, **lists})
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.data.doubts import closeness, doubts
 from training.data.outliers import PROCEDURAL, Outliers, Procedural, read_outliers, refuse_shared
 from training.data.pixels import Pictures, PictureSource
+from training.data.series import by_features, by_thumbnails, find_series
 from training.data.sets import DataSet
 from training.data.splits import Split
 from training.distributed import rank
@@ -37,18 +39,31 @@ MOST_PROCEDURAL = 1_000_000  # that a run on pictures can meet; each is made whe
 PROCEDURAL_FEATURES = 4_000  # that are made and run through a frozen backbone once
 
 
-def train(config: RunConfig, parts: Split, *, workers: int | None = None) -> None:
+def train(
+    config: RunConfig,
+    whole: DataSet,
+    thumbnails: NDArray[np.uint8] | None = None,
+    *,
+    calibration_needs: int = 0,
+    workers: int | None = None,
+) -> None:
     """Fit a network as `config` says into the folder `config.out`, resuming an interrupted run there.
 
-    `parts` are of `config.split`; `workers` are processes that read pictures, by default one for each usable core.
+    `whole` is `config.read()`. With grey `thumbnails` (N, H, W) of it, series of pictures stay together; without,
+    pictures are held out one by one. A threshold needs `calibration_needs` pictures: fewer are warned of. `workers`
+    are processes that read pictures, by default one for each usable core.
     """
     torch.manual_seed(config.recipe.seed)
     extractor = starting_backbone(config)
-    features = frozen_features(config, extractor, parts.whole, workers) if config.on_features else None
+    features = frozen_features(config, extractor, whole, workers) if config.on_features else None
+    served = None if features is None else features[0]
+    series = None if thumbnails is None else find_series(whole, thumbnails, served, config.group_by)
+    parts = config.split(whole, series)
     grouping = _grouping(config, extractor, parts, features, workers)
     network = Network(extractor, grouping, zero_heads=config.settings.head_start != "paper")
     if rank() == 0:
-        _announce(config.backbone, grouping, parts)
+        doubtful = doubts(parts, _closeness(parts, thumbnails, served), calibration_needs)
+        _announce(config.backbone, grouping, parts, doubtful)
         open_run(config, grouping, parts)
     outliers = read_outliers(config.outliers)
     if rank() == 0:
@@ -116,11 +131,18 @@ def _grouping(
     )
 
 
-def _announce(name: str, grouping: Grouping, parts: Split) -> None:
+def _closeness(parts: Split, thumbnails: NDArray[np.uint8] | None, features: NDArray[np.floating] | None) -> float:
+    """By what tells most of the pictures; 0 where nothing is known of them."""
+    if features is not None:
+        return closeness(parts, by_features(features))
+    return 0.0 if thumbnails is None else closeness(parts, by_thumbnails(thumbnails))
+
+
+def _announce(name: str, grouping: Grouping, parts: Split, doubtful: Sequence[str]) -> None:
     counts = f"{len(parts.fitted)} pictures to fit, {len(parts.calibration)} to calibrate"
     say(f"{counts}, {len(parts.validation)} to validate")
     say(f"{name}, {grouping.class_count} classes in {len(grouping.names)} groups")
-    for warning in warnings(grouping):
+    for warning in (*warnings(grouping), *doubtful):
         say(f"warning: {warning}")
 
 

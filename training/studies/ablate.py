@@ -181,7 +181,7 @@ def _open_blocks(sweep: Sweep, seed: int) -> None:
         say(f"blocks: {trial.name}")
         run = sweep.out / "runs" / trial.name
         config = _run_config(sweep, run, name, count, seed)
-        train(config, config.split(config.read()))
+        train(config, config.read())
         network = load_run(run).network
         features = {
             called: extract_all(network.backbone, Pictures(part), sweep.size, bf16=sweep.bf16).numpy()

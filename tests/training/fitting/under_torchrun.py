@@ -37,7 +37,7 @@ def fit_all(data: Path, out: Path) -> None:
         for name, changes in FITS.items():
             recipe = one_cycle(epochs=1, batch_size=32, learning_rate=0.02)
             config = small_run(data, out / name, replace(recipe, **changes))
-            train(config, config.split(config.read()))
+            train(config, config.read())
 
 
 def train_and_be_killed(data: Path, out: Path) -> None:
