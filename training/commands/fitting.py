@@ -82,11 +82,26 @@ def train(
         float, typer.Option(help="Weight of the flat-softmax loss; the paper fits its heads apart.", min=0)
     ] = 1.0,
     group_weight: Annotated[float, typer.Option(help="Weight of the group-softmax loss.", min=0)] = 1.0,
-    calibration: Annotated[float, typer.Option(help="Share of each class held out for `calibrate`.", min=0)] = 0.1,
-    validation: Annotated[float, typer.Option(help="Share of each class held out for choices.", min=0)] = 0.02,
+    calibration: Annotated[
+        float | None,
+        typer.Option(help="Share of each class held out for `calibrate`.", show_default="0.1 to 0.2, by size", min=0),
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of each class held out for choices.", show_default="0.05", min=0)
+    ] = None,
+    decide_by: Annotated[
+        str | None,
+        typer.Option(
+            help="What decides: mos, logit, knn, residual, cosine, or several joined by +.",
+            show_default="logit+residual+cosine; mos with --recipe paper",
+        ),
+    ] = None,
     outliers: Annotated[
         list[str] | None,
-        typer.Option(help="Foreign pictures to fit with: a folder, a list file, or `procedural`; repeat for more."),
+        typer.Option(
+            help="Foreign pictures to fit with: a folder, a list file, `procedural` (made ones, the default where the "
+            "backbone is frozen), or `none`; repeat for more."
+        ),
     ] = None,
     outlier_share: Annotated[
         float, typer.Option(help="Foreign pictures a step, as a share of the batch size.", min=0.01)
@@ -111,9 +126,10 @@ def train(
 ) -> None:
     """Fit a model on a labelled folder and export its bundle to OUT/bundle."""
     from training import reproduction
-    from training.bundling.calibrate import minimum_count
     from training.bundling.export import export as export_bundle
-    from training.commands import options
+    from training.bundling.guarantee import minimum_count
+    from training.commands import defaults, options
+    from training.commands.first_calibration import calibrate_or_say
     from training.data.checks import read_checked
     from training.distributed import process_group, rank
     from training.fitting.run import RunConfig
@@ -122,14 +138,16 @@ def train(
     settings = reproduction.settings(follow.value, setting or ())
     blocks = options.open_blocks(open_blocks)
     on_features = blocks == 0 and not online
+    as_paper = recipe is RecipeName.PAPER
+    sources = options.outlier_sources(outliers, defaults.outliers(paper=as_paper, on_features=on_features))
     given = {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "augmentation": augmentation and augmentation.value,
-        "outlier_share": outlier_share if outliers else None,
-        "outlier_weight": outlier_weight if outliers else None,
+        "outlier_share": outlier_share if sources else None,
+        "outlier_weight": outlier_weight if sources else None,
         "teacher_weight": teacher_weight if teacher else None,
     }
     common = {
@@ -144,16 +162,16 @@ def train(
         name, start = options.starting_point(blocks, backbone, weights)
         substitutes = settings.unreadable == "official"
         whole, seen = read_checked(data, substitutes=substitutes, seed=seed, warn=options.warn)
+        held_out = options.shares(calibration, validation, defaults.shares(len(whole), paper=as_paper))
         # The paper draws pictures one by one.
-        thumbnails = seen.thumbnails if group_by is not None or recipe is RecipeName.ONE_CYCLE else None
-        if recipe is RecipeName.ONE_CYCLE:
-            numbers = options.one_cycle(given, common, setting or ())
-        else:
-            # Whole series come near this; only above and below 20,000 and 500,000 does it matter.
-            count = round(len(whole) * (1 - calibration - validation))
+        thumbnails = None if as_paper and group_by is None else seen.thumbnails
+        # Whole series come near this number, and no recipe depends on a few pictures.
+        count = round(len(whole) * (1 - sum(held_out)))
+        if as_paper:
             numbers = options.paper(given, common, count, settings, on_features=on_features)
-        cropped = recipe is RecipeName.PAPER
-        side, load_side = options.sizes(size, start, whole.root / whole.paths[0], cropped=cropped)
+        else:
+            numbers = options.one_cycle(given, common, setting or (), count if on_features else None)
+        side, load_side = options.sizes(size, name, start, whole, cropped=as_paper)
         config = RunConfig(
             data=data.resolve(),
             out=out,
@@ -167,20 +185,22 @@ def train(
             features=features,
             # A picture that nothing is done to has one view.
             views=1 if numbers.augmentation == "none" else views,
-            calibration=calibration,
-            validation=validation,
+            calibration=held_out[0],
+            validation=held_out[1],
             recipe=numbers,
             settings=settings,
             half_features=half_features,
-            outliers=options.outlier_sources(outliers or []),
+            outliers=sources,
             teacher=teacher and teacher.resolve(),
+            decide_by=decide_by or defaults.decide_by(paper=as_paper),
             group_by=group_by,
         )
         train_network(config, whole, thumbnails, calibration_needs=minimum_count(0.95, 0.95), workers=workers)
         first = rank() == 0
     if first:
         bundle = export_bundle(out, out / "bundle", name=out.resolve().name)
-        announce(f"wrote {bundle.path}; next: calibrate --bundle {bundle.path} --data {out / 'calibration.txt'}")
+        announce(f"wrote {bundle.path}")
+        calibrate_or_say(bundle.path, out / "calibration.txt")
 
 
 @app.command()
@@ -214,7 +234,7 @@ def features(
         assert start is not None, "a frozen backbone always has weights. This is a bug."
         read_backbone(start, extractor)
         pictures = read_data_set(data)
-        side, _ = options.sizes(size, start, pictures.root / pictures.paths[0], cropped=False)
+        side, _ = options.sizes(size, name, start, pictures, cropped=False)
         cached = cached_features(
             out,
             extractor,

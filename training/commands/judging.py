@@ -88,9 +88,10 @@ def ablate(
 ) -> None:
     """Run one of the paper's studies on your data: a table and a picture."""
     from training.commands import options
+    from training.data.sets import read_data_set
     from training.studies.ablate import Sweep
     from training.studies.ablate import ablate as run_study
-    from training.weights.reading import SHIPPED_BUNDLE, find_weights
+    from training.weights.reading import SHIPPED_BUNDLE, backbone_name, find_weights
 
     sources = tuple(find_weights(source) for source in weights or [str(SHIPPED_BUNDLE)])
     run_study(
@@ -101,7 +102,7 @@ def ablate(
             named("ood", ood),
             sources,
             grouping,
-            options.sizes(size, sources[0], data, cropped=False)[0],
+            options.sizes(size, backbone_name(sources[0]), sources[0], read_data_set(data), cropped=False)[0],
             out,
             features,
             options.numbers(values),

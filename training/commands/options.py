@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from service.bundle import read_bundle
+from training.commands import defaults
 from training.data.outliers import PROCEDURAL
 from training.data.pixels import picture_size
+from training.data.sets import DataSet
 from training.distributed import local_rank, rank, wait_for_all
 from training.errors import SettingError, UnknownBackbone
 from training.fitting import hyperrule, recipes
 from training.fitting.recipes import Recipe
 from training.fitting.run import CONFIG_NAME
+from training.model.efficientnet_lite import LITE0
 from training.progress import say
 from training.reproduction import Settings
+from training.weights.efficientnet_lite import PACKAGE, packaged_file
 from training.weights.reading import SHIPPED_BUNDLE, backbone_name, find_weights
 
 SMALL_SIDE = 32
+NO_OUTLIERS = "none"
 PAPER_SETTINGS = ("mixup", "flip", "schedule", "accumulation")
 
 
@@ -47,14 +52,17 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def starting_point(blocks: int | None, backbone: str | None, weights: str | None) -> tuple[str, Path | None]:
-    """The backbone's name and the weights to start from; a frozen backbone needs some, the shipped ones by default.
+    """The backbone's name and the weights to start from; a frozen backbone needs some: ImageNet's by default, or the
+    shipped ones where their package is missing.
 
     `weights` is a path or the name of published weights, which one process of a machine downloads for all.
     Raises UnknownBackbone where the name is neither given nor told by the weights, SettingError for a frozen backbone
     without weights.
     """
+    if weights is None and backbone == LITE0:
+        weights = LITE0
     if weights is None and blocks == 0 and backbone is None:
-        weights = str(SHIPPED_BUNDLE)
+        weights = _own_default()
     if weights is None:
         if backbone is None:
             raise UnknownBackbone("The backbone's name is not known; give --backbone or --weights.")
@@ -68,20 +76,47 @@ def starting_point(blocks: int | None, backbone: str | None, weights: str | None
     return backbone or backbone_name(source), source
 
 
-def outlier_sources(typed: Iterable[str]) -> tuple[str, ...]:
-    """What `--outliers` named, folders and lists as absolute paths."""
+def _own_default() -> str:
+    """ImageNet features where their package is installed; else the shipped ones, which is said."""
+    if packaged_file() is not None:
+        return LITE0
+    if rank() == 0:
+        say(f"the package {PACKAGE} is not installed; the shipped backbone serves, which knows small pictures alone")
+    return str(SHIPPED_BUNDLE)
+
+
+def outlier_sources(typed: Sequence[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """What `--outliers` named, folders and lists as absolute paths; `none` is nothing, and untyped is the default.
+
+    Raises SettingError for `none` beside a source.
+    """
+    if not typed:
+        return default
+    if NO_OUTLIERS in typed:
+        if len(typed) > 1:
+            raise SettingError(f"--outliers {NO_OUTLIERS} stands alone; leave it out to name sources.")
+        return ()
     return tuple(source if source == PROCEDURAL else str(Path(source).resolve()) for source in typed)
 
 
-def one_cycle(given: dict[str, Any], common: dict[str, Any], changes: Iterable[str]) -> Recipe:
-    """The one-cycle recipe; `given` are its options, None where they were not typed.
+def shares(calibration: float | None, validation: float | None, default: tuple[float, float]) -> tuple[float, float]:
+    """Shares held out for the threshold and for choices, as typed or by default."""
+    return default[0] if calibration is None else calibration, default[1] if validation is None else validation
+
+
+def one_cycle(
+    given: dict[str, Any], common: dict[str, Any], changes: Iterable[str], heads_of: int | None = None
+) -> Recipe:
+    """The one-cycle recipe, or that of heads on the features of `heads_of` pictures; `given` are options, None where
+    they were not typed.
 
     Raises SettingError for a setting that only the paper's recipe follows.
     """
     for change in changes:
         if change.partition("=")[0] in PAPER_SETTINGS:
             raise SettingError(f"--setting {change} belongs to --recipe paper; add that, or leave it out.")
-    return recipes.one_cycle(**{option: value for option, value in given.items() if value is not None}, **common)
+    typed = {option: value for option, value in given.items() if value is not None} | common
+    return recipes.one_cycle(**typed) if heads_of is None else recipes.heads(heads_of, **typed)
 
 
 def paper(
@@ -98,19 +133,25 @@ def paper(
     return replace(recipe, mixup_alpha=0.0) if on_features else recipe
 
 
-def sizes(size: int | None, weights: Path | None, first_picture: Path, *, cropped: bool) -> tuple[int, int]:
+def sizes(size: int | None, name: str, weights: Path | None, data: DataSet, *, cropped: bool) -> tuple[int, int]:
     """Side of the model's input, and side that pictures are squashed to before the crop to it, in pixels.
 
-    The same unless the recipe crops. Without `size` they are a starting bundle's; else, for a recipe that crops,
-    BiT-HyperRule's for the data's first picture, and 32 for one that does not.
+    The same unless the recipe crops. Without `size` they are a starting bundle's, or what the backbone of that name
+    has for pictures of these sizes; else, for a recipe that crops, BiT-HyperRule's for the data's first picture, and
+    32 for one that does not. Raises SettingError for a side that the backbone cannot take.
     """
     if size is None and weights is not None:
         size = _trained_size(weights)
+    if size is None and (size := defaults.side(name, data)) is not None and rank() == 0:
+        say(f"input of {size} x {size} pixels, by the pictures' own sizes; --size takes another")
+    multiple = defaults.sides_divide_by(name)
+    if size is not None and size % multiple:
+        raise SettingError(f"{name} takes sides that {multiple} divides; {size} is none, so give another --size.")
     if not cropped:
         return size or SMALL_SIDE, size or SMALL_SIDE
     if size is not None:
         return size, hyperrule.side_before_crop(size)
-    loaded, side = hyperrule.resolution(*picture_size(first_picture))
+    loaded, side = hyperrule.resolution(*picture_size(data.root / data.paths[0]))
     return side, loaded
 
 

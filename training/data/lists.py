@@ -37,6 +37,12 @@ def read_list(file: Path, classes: Sequence[str] | None) -> tuple[tuple[str, ...
     return names, paths, labels
 
 
+def count_lines(file: Path) -> int:
+    """How many pictures a list file names."""
+    with file.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
 def write_list(root: Path, paths: Sequence[str], labels: NDArray[np.int64], file: Path) -> None:
     """Write the flat format with absolute paths; raises DataError where there is no room."""
     home = root.resolve()

@@ -59,7 +59,9 @@ class SameConv2d(nn.Conv2d):
         if self.groups == 1 and self.kernel_size == (1, 1):
             return pointwise(x, self.weight, self.stride, self.bias)
         return (
-            depthwise(x, self.weight, self.bias, self.stride, self.own_padding) if self.groups > 1 else super().forward(x)
+            depthwise(x, self.weight, self.bias, self.stride, self.own_padding)
+            if self.groups > 1
+            else super().forward(x)
         )
 
 

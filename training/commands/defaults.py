@@ -1,0 +1,69 @@
+"""What `train` chooses where nothing is typed: from the recipe, the number of pictures and their sizes.
+
+The defaults for heads on a frozen backbone, which is how people's own folders are fitted, were measured on pictures
+from other places, on classes that were left out and on foreign pictures; training/RESULTS.md has the figures.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from training.data.outliers import PROCEDURAL
+from training.data.pixels import short_sides
+from training.data.sets import DataSet
+from training.decision.statistic import MOS
+from training.model.backbone import Backbone
+from training.model.backbones import backbone
+
+DECIDES_OWN = "logit+residual+cosine"
+"""For people's own pictures. MOS is not among its parts: on a few classes it tells strangers no better than chance."""
+CALIBRATION_PICTURES = 1_000  # that narrow the certified threshold to within half a percent of the TPR
+CALIBRATION_SHARES = (0.1, 0.2)  # least and most of a data set
+VALIDATION_SHARE = 0.05
+PAPER_SHARES = (0.1, 0.02)  # calibration and validation of the paper's recipe
+LEAST_SIDE = 128
+"""Pixels. Smaller pictures are worth enlarging for a network that learnt from large ones."""
+SIZED_PICTURES = 500
+
+
+def shares(pictures: int, *, paper: bool) -> tuple[float, float]:
+    """Shares of each class held out for the threshold and for choices."""
+    if paper:
+        return PAPER_SHARES
+    least, most = CALIBRATION_SHARES
+    return min(most, max(least, CALIBRATION_PICTURES / pictures)), VALIDATION_SHARE
+
+
+def decide_by(*, paper: bool) -> str:
+    """The statistic that decides."""
+    return MOS if paper else DECIDES_OWN
+
+
+def outliers(*, paper: bool, on_features: bool) -> tuple[str, ...]:
+    """Sources of foreign pictures: made ones where they cost no more than a look-up."""
+    return (PROCEDURAL,) if on_features and not paper else ()
+
+
+def side(name: str, data: DataSet) -> int | None:
+    """The input side for a backbone that has sides to choose from: the least that is no less than the pictures' own.
+
+    None for a backbone that has none.
+    """
+    sides = _of(name).sides
+    if not sides:
+        return None
+    rows = np.random.default_rng(0).permutation(len(data))[:SIZED_PICTURES]
+    wanted = max(LEAST_SIDE, int(np.median(short_sides(data.select(np.sort(rows))))))
+    return next((known for known in sides if known >= wanted), sides[-1])
+
+
+def sides_divide_by(name: str) -> int:
+    """What divides every side that a backbone takes, in pixels."""
+    return _of(name).sides_divide_by
+
+
+def _of(name: str) -> Backbone:
+    """A backbone without weights, for what it says of itself."""
+    with torch.device("meta"):
+        return backbone(name)
