@@ -140,7 +140,8 @@ def weights_sha256(backbone: Backbone) -> str:
     digest = hashlib.sha256()
     for name, value in backbone.state_dict().items():
         digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
+        # 0 is added because the average of a run's weights turns -0.0 into 0.0, which is the same weight.
+        digest.update((value.cpu().contiguous() + 0).numpy().tobytes())
     return digest.hexdigest()
 
 
