@@ -58,7 +58,7 @@ def device() -> torch.device:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread of a CPU: products as small as those of heads lose more to waiting than they gain.
+    """Let torch compute on one thread of a CPU: products as small as a head's lose more to waiting than they gain.
 
     On a machine that is busy with other work several threads can take a hundred times as long.
     """

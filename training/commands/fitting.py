@@ -10,6 +10,7 @@ import typer
 
 from training.commands import (
     Bf16,
+    DecideBy,
     Follow,
     GroupBy,
     HalfFeatures,
@@ -89,13 +90,7 @@ def train(
     validation: Annotated[
         float | None, typer.Option(help="Share of each class held out for choices.", show_default="0.05", min=0)
     ] = None,
-    decide_by: Annotated[
-        str | None,
-        typer.Option(
-            help="What decides: mos, logit, knn, residual, cosine, or several joined by +.",
-            show_default="mos+logit+residual+cosine; mos with --recipe paper",
-        ),
-    ] = None,
+    decide_by: DecideBy = None,
     outliers: Annotated[
         list[str] | None,
         typer.Option(
