@@ -138,6 +138,8 @@ def train(
     blocks = options.open_blocks(open_blocks)
     on_features = blocks == 0 and not online
     as_paper = recipe is RecipeName.PAPER
+    decides = options.decide_by(decide_by, defaults.decide_by(paper=as_paper))
+    taught_by = options.teacher(teacher, on_features=on_features)
     sources = options.outlier_sources(outliers, defaults.outliers(paper=as_paper, on_features=on_features))
     given = {
         "epochs": epochs,
@@ -190,8 +192,8 @@ def train(
             settings=settings,
             half_features=half_features,
             outliers=sources,
-            teacher=teacher and teacher.resolve(),
-            decide_by=decide_by or defaults.decide_by(paper=as_paper),
+            teacher=taught_by,
+            decide_by=decides,
             group_by=group_by,
         )
         train_network(config, whole, thumbnails, calibration_needs=minimum_count(0.95, 0.95), workers=workers)

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from training.bundling.graph import OUTPUTS, SCORE_TOLERANCE, Guard, check_parity
 from training.commands.defaults import DECIDES_OWN
 from training.decision.statistic import MOS, PARTS, Material, Statistic, fit_statistic, scores
 from training.errors import ExportError
 from training.grouping.groups import Grouping
-from training.model.backbones import backbone
+from training.model.backbone import Backbone
 from training.model.network import Network
 from training.model.onnx_graph import fold, to_onnx
 from training.scoring.session import Session
@@ -24,6 +25,25 @@ GROUPS = Grouping(("a", "b"), ((0, 2), (1, 3)))
 SIDE = 16
 IMAGES = np.random.default_rng(0).integers(0, 256, (41, SIDE, SIDE, 3), np.uint8)
 STATISTICS = (*(name for name in PARTS if name != MOS), DECIDES_OWN)
+
+
+class OneConvolution(Backbone):
+    """The smallest backbone, since it is exported for each statistic."""
+
+    name = "one-convolution"
+    feature_size = 12
+    block_count = 0
+    centre = spread = 127.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = nn.Conv2d(3, self.feature_size, 5)
+
+    def tail(self) -> nn.Module:
+        return self.root
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.root(x).relu().mean(dim=(2, 3))
 
 
 @dataclass(frozen=True)
@@ -39,9 +59,9 @@ class Served:
 def folded() -> Network:
     """A small network with heads that say something."""
     torch.manual_seed(0)
-    network = Network(backbone("R11-tiny"), GROUPS)
+    network = Network(OneConvolution(), GROUPS)
     for head in (network.flat, network.group.linear):
-        torch.nn.init.normal_(head.weight)
+        nn.init.normal_(head.weight)
     return fold(network)
 
 

@@ -50,7 +50,9 @@ def test_foreign_pictures_that_look_most_like_a_class_are_named(
     lines = [line.split() for line in capsys.readouterr().err.splitlines() if str(demo_data["stripes"]) in line]
     foreign = read_pictures(demo_data["stripes"])
     rows = score_pictures(frozen_bundle, foreign, ["class_probability", "class_index"])
-    probability = dict(zip((str(foreign.root / path) for path in foreign.paths), rows["class_probability"], strict=True))
+    probability = dict(
+        zip((str(foreign.root / path) for path in foreign.paths), rows["class_probability"], strict=True)
+    )
     named = [line[-1] for line in lines]
     assert len(set(named)) == SHOWN
     surest = sorted(probability.values(), reverse=True)[:SHOWN]

@@ -89,9 +89,7 @@ def test_the_cosine_is_with_the_nearest_class_mean_about_the_mean_of_all(feature
     means = torch.stack([fitted[labels == label].mean(dim=0) for label in range(0, 10, 2)])
     expected = torch.stack([unit64(asked - centre) @ (mean - centre) / (mean - centre).norm() for mean in means])
     part = Cosine(features[:30], labels)
-    torch.testing.assert_close(
-        part(features[30:], torch.zeros(0)).double(), expected.amax(dim=0), rtol=1e-2, atol=2e-3
-    )
+    torch.testing.assert_close(part(features[30:], torch.zeros(0)).double(), expected.amax(dim=0), rtol=1e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", ["knn", "residual", "cosine"])
