@@ -1,4 +1,4 @@
-"""Unseen siblings on planted features: strange ones are turned away, alike ones let in, and little data says nothing."""
+"""Unseen siblings on planted features: strange ones are turned away, alike ones let in, of little data nothing said."""
 
 import json
 from dataclasses import replace
@@ -106,6 +106,15 @@ def test_thirteen_calibration_pictures_are_too_few() -> None:
     found = siblings(pictures(features, calibration=14), GROUPING, RECIPE, "mos")
     assert found is not None
     assert list(shares(found)) == [0.80]
+
+
+def test_calibration_pictures_of_one_class_are_too_few() -> None:
+    """As where every other class is of one series: the fold without that class would have no threshold."""
+    features = cloud(np.eye(CLASSES, FEATURES))
+    rows = np.arange(len(LABELS))
+    of_one = Pictures(features[None], LABELS, rows[LABELS != 0], rows[:0], rows[LABELS == 0])
+    assert len(of_one.calibration) >= 59
+    assert siblings(of_one, GROUPING, RECIPE, "mos") is None
 
 
 def test_the_card_reads_what_the_manifest_keeps() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from training.decision.parts import Cosine, Knn, Logit, Mos, Residual, bank_rows
-from training.decision.statistic import Material, fit_statistic, part_names, scores
+from training.decision.statistic import Material, fit_statistic, held_out_of, part_names, scores
 from training.errors import SettingError
 from training.grouping.groups import Grouping
 from training.model.group_softmax import GroupHead, minimum_others_score
@@ -135,6 +135,14 @@ def test_the_bundle_says_what_the_graph_computes(head: GroupHead, features: Tens
         values = {"mos": Mos(head)(features, logits), "knn": statistic.parts[1](features, logits)}
     expected = sum(part.weight * (values[part.name].double() - part.mean) / part.deviation for part in described.parts)
     torch.testing.assert_close(scores(head, statistic, features).double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_moments_are_of_the_first_set_that_is_large_enough() -> None:
+    """One picture has no deviation; where nothing is large enough, more pictures are better."""
+    one, few, some, many = (np.zeros((count, 6), np.float32) for count in (1, 12, 20, 300))
+    assert held_out_of(some, many) is some
+    assert held_out_of(one, some, many) is some
+    assert held_out_of(one, few) is few
 
 
 def test_mos_alone_is_the_papers_score(head: GroupHead, features: Tensor) -> None:
