@@ -28,7 +28,7 @@ def figures_of(run_path: Path) -> dict[str, object]:
 
 
 def test_the_manifest_keeps_accuracy_and_unseen_siblings(frozen_bundle: Bundle, frozen_run: Path) -> None:
-    """Accuracy is that of the served graph on what the run held out; the siblings are in the form that the card reads."""
+    """Accuracy is the served graph's on what the run held out; siblings are in the form that the card reads."""
     parts = load_run(frozen_run).split()
     right: list[bool] = []
     for part in (parts.calibration, parts.validation):

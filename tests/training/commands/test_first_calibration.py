@@ -16,10 +16,8 @@ from training.data.sets import read_pictures
 def bundle_and_held_out(demo_data: dict[str, Path], folder: Path, count: int) -> tuple[Path, Path]:
     """A bundle without a threshold, and a list of so many pictures."""
     bundle = write_tiny_bundle(folder / "bundle", calibrated=False)
-    pictures = read_pictures(demo_data["test"])
-    write_list(
-        pictures.root, Paths.of(list(pictures.paths)[:count]), np.zeros(count, np.int64), folder / "held_out.txt"
-    )
+    pictures, no_labels = read_pictures(demo_data["test"]), np.zeros(count, np.int64)
+    write_list(pictures.root, Paths.of(list(pictures.paths)[:count]), no_labels, folder / "held_out.txt")
     return bundle.path, folder / "held_out.txt"
 
 
