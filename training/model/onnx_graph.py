@@ -107,7 +107,6 @@ def to_onnx(folded: nn.Module, side: int, outputs: Sequence[str]) -> bytes:
         raise ExportError("The exporter returned no model; report the versions of torch and onnxscript.")
     model = program.model_proto
     _name_backbone(model)
-    _fuse_pads(model.graph)
     _store_half(model)
     del model.graph.value_info[:]  # types noted before the weights became float16
     for node in model.graph.node:
@@ -125,23 +124,6 @@ def _name_backbone(model: onnx.ModelProto) -> None:
         tensor.name = renamed.get(tensor.name, tensor.name)
     for node in model.graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
-
-
-def _fuse_pads(graph: onnx.GraphProto) -> None:
-    """Give convolutions the zeros that are padded before them: ONNX lets both ends differ, and a pass is spared.
-
-    ONNX Runtime does not, and must then reorder the picture for each pad.
-    """
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    users = {name: [node for node in graph.node if name in node.input] for node in graph.node for name in node.output}
-    for pad in [node for node in graph.node if node.op_type == "Pad"]:
-        (conv, *others), pads = users[pad.output[0]], constants.get(pad.input[1])
-        if others or conv.op_type != "Conv" or pads is None or len(pads) != 8 or pads[[0, 1, 4, 5]].any():
-            continue
-        own = next(attribute for attribute in conv.attribute if attribute.name == "pads")
-        own.ints[:] = [int(a) + int(b) for a, b in zip(own.ints, pads[[2, 3, 6, 7]], strict=True)]
-        conv.input[0] = pad.input[0]
-        graph.node.remove(pad)
 
 
 def _store_half(model: onnx.ModelProto) -> None:
