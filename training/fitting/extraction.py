@@ -136,11 +136,11 @@ def cached_features(
 
 
 def weights_sha256(backbone: Backbone) -> str:
-    """A hash of every weight of a backbone."""
+    """A hash of every weight of a backbone; zero has one sign, which averaging weights may turn."""
     digest = hashlib.sha256()
     for name, value in backbone.state_dict().items():
         digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
+        digest.update((value.cpu() + 0).contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
