@@ -7,7 +7,7 @@ came from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from training.fitting.run import FinishedRun, load_run
 from training.model.onnx_graph import fold, to_onnx
 from training.reproduction import Settings, change
 from training.scoring.session import Session
+from training.weights.efficientnet_lite import ORIGIN, packaged_file
 
 STATISTICS_SETTINGS = ("kl_templates", "odin_epsilon")
 PROVENANCE = (
@@ -40,7 +41,6 @@ PROVENANCE = (
     "size",
     "calibration",
     "validation",
-    "outlier_fingerprints",
     "group_by",
     "recipe",
     "settings",
@@ -55,14 +55,18 @@ def export(
     version: str = "1",
     statistics: bool = True,
     changes: Iterable[str] = (),
+    decide_by: str | None = None,
 ) -> Bundle:
     """Write the bundle of a finished run to `out`, uncalibrated; with `statistics` every detector is fitted for it.
 
-    `changes` are `NAME=SOURCE` on the run's settings, for the statistics.
+    `changes` are `NAME=SOURCE` on the run's settings, for the statistics. `decide_by` is a statistic in place of the
+    run's own: it is fitted here.
 
     Raises ExportError when ONNX Runtime does not compute what torch computes, DataError when the run's data is gone.
     """
     run = load_run(run_path)
+    if decide_by is not None:
+        run = replace(run, config=replace(run.config, decide_by=decide_by))
     settings = _settings(run.config.settings, changes)
     folded, side, seed = fold(run.network), run.config.size, run.config.recipe.seed
     parts = run.split() if statistics or run.config.decide_by != MOS else None
@@ -125,8 +129,15 @@ def _manifest(run: FinishedRun, settings: Settings, model: bytes, *, name: str, 
 def _provenance(run: FinishedRun, settings: Settings) -> dict[str, Any]:
     """What made the weights, without the paths of the machine that did."""
     saved = run.config.as_json() | {"settings": asdict(settings)}
-    weights = None if run.config.weights is None else run.config.weights.name
-    return {"data": run.data_fingerprint, "weights": weights} | {key: saved[key] for key in PROVENANCE}
+    known = {"data": run.data_fingerprint, "weights": _origin(run), "outliers": run.outlier_fingerprints}
+    return known | {key: saved[key] for key in PROVENANCE}
+
+
+def _origin(run: FinishedRun) -> str | None:
+    """The weights that a run started from, without the path of the machine that had them."""
+    if run.config.weights is None:
+        return None
+    return ORIGIN if run.config.weights == packaged_file() else run.config.weights.name
 
 
 def _canaries(encoded: dict[str, bytes], rows: dict[str, NDArray[Any]]) -> Sequence[Canary]:

@@ -33,6 +33,13 @@ Weights = Annotated[
         "by default the shipped bundle where the backbone is frozen."
     ),
 ]
+DecideBy = Annotated[
+    str | None,
+    typer.Option(
+        help="What decides: mos, logit, knn, residual, cosine, or several joined by +.",
+        show_default="mos+logit+residual+cosine; mos with --recipe paper; a run's own at export",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn by chance.", min=0)]
 Bf16 = Annotated[bool, typer.Option(help="Backbone in bfloat16: faster where the machine multiplies it.")]
 

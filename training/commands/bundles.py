@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands import GroupBy, Setting, announce, app, named
+from training.commands import DecideBy, GroupBy, Setting, announce, app, named
 
 
 @app.command()
@@ -19,12 +19,15 @@ def export(
     statistics: Annotated[
         bool, typer.Option(help="Fit every detector on the run's pictures, for `evaluate --detectors all`.")
     ] = True,
+    decide_by: DecideBy = None,
     setting: Setting = None,
 ) -> None:
     """Write the bundle of a finished run, uncalibrated."""
     from training.bundling.export import export as export_bundle
 
-    done = export_bundle(run, out, name=name, version=version, statistics=statistics, changes=setting or ())
+    done = export_bundle(
+        run, out, name=name, version=version, statistics=statistics, changes=setting or (), decide_by=decide_by
+    )
     announce(f"wrote {done.path}")
 
 

@@ -22,8 +22,8 @@ def calibrate_or_say(bundle: Path, held_out: Path) -> None:
     done = calibrate(bundle, held_out, tpr=TPR, confidence=CONFIDENCE)
     low, high = done.tpr_interval
     announce(
-        f"calibrated on {done.n} held-out pictures: threshold {done.threshold:.6f} keeps at least {TPR:.0%} of pictures "
-        f"like them, with {CONFIDENCE:.0%} confidence; between {low:.2%} and {high:.2%}"
+        f"calibrated on {done.n} held-out pictures: threshold {done.threshold:.6f} keeps at least {TPR:.0%} of "
+        f"pictures like them, with {CONFIDENCE:.0%} confidence; between {low:.2%} and {high:.2%}"
     )
     announce("next, see what gets in, choose a threshold, and serve:")
     announce(f"  mos-guard calibrate --bundle {bundle} --data {held_out} --strangers NAME=FOLDER [--tpr 0.9]")

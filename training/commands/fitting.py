@@ -10,6 +10,7 @@ import typer
 
 from training.commands import (
     Bf16,
+    DecideBy,
     Follow,
     GroupBy,
     HalfFeatures,
@@ -89,13 +90,7 @@ def train(
     validation: Annotated[
         float | None, typer.Option(help="Share of each class held out for choices.", show_default="0.05", min=0)
     ] = None,
-    decide_by: Annotated[
-        str | None,
-        typer.Option(
-            help="What decides: mos, logit, knn, residual, cosine, or several joined by +.",
-            show_default="logit+residual+cosine; mos with --recipe paper",
-        ),
-    ] = None,
+    decide_by: DecideBy = None,
     outliers: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,9 +99,13 @@ def train(
         ),
     ] = None,
     outlier_share: Annotated[
-        float, typer.Option(help="Foreign pictures a step, as a share of the batch size.", min=0.01)
-    ] = 0.5,
-    outlier_weight: Annotated[float, typer.Option(help="Weight of the loss on foreign pictures.", min=0)] = 0.5,
+        float | None,
+        typer.Option(help="Foreign pictures a step, as a share of the batch size.", show_default="0.5", min=0.01),
+    ] = None,
+    outlier_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of the loss on foreign pictures.", show_default="0.5; 0.2 for heads alone", min=0),
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a finished run on the same classes whose answers are learnt too.")
     ] = None,
@@ -146,8 +145,8 @@ def train(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "augmentation": augmentation and augmentation.value,
-        "outlier_share": outlier_share if sources else None,
-        "outlier_weight": outlier_weight if sources else None,
+        "outlier_share": outlier_share,
+        "outlier_weight": outlier_weight,
         "teacher_weight": teacher_weight if teacher else None,
     }
     common = {

@@ -88,6 +88,11 @@ class Outliers:
     def __bool__(self) -> bool:
         return self.photographs is not None or self.procedural
 
+    def fingerprints(self) -> dict[str, dict[str, str | int]]:
+        """What identifies each kind; made pictures follow from the run's seed and its own pictures."""
+        photographs = {} if self.photographs is None else {"photographs": self.photographs.fingerprint()}
+        return photographs | ({PROCEDURAL: {"families": ", ".join(FAMILIES)}} if self.procedural else {})
+
     def kinds(self, size: int, procedural: Procedural) -> list[tuple[PictureSource, int]]:
         """Each kind of pictures and how many of a batch's `size` foreign pictures are of it."""
         if self.photographs is None:

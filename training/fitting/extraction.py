@@ -136,11 +136,12 @@ def cached_features(
 
 
 def weights_sha256(backbone: Backbone) -> str:
-    """A hash of every weight of a backbone; zero has one sign, which averaging weights may turn."""
+    """A hash of every weight of a backbone."""
     digest = hashlib.sha256()
     for name, value in backbone.state_dict().items():
         digest.update(name.encode())
-        digest.update((value.cpu() + 0).contiguous().numpy().tobytes())
+        # 0 is added because the average of a run's weights turns -0.0 into 0.0, which is the same weight.
+        digest.update((value.cpu().contiguous() + 0).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.distributed import one_thread
 from training.fitting.batches import feature_batches
 from training.fitting.loop import fit
 from training.fitting.recipes import Recipe
@@ -29,5 +30,5 @@ def fit_heads(
     torch.manual_seed(recipe.seed)
     heads = Heads(views.shape[2], grouping)
     batches = feature_batches(views, rows, labels, recipe, foreign)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, one_thread():
         return fit(heads, batches, recipe, Path(scratch), lambda _: "", on_features=True)

@@ -119,7 +119,7 @@ def heads(pictures: int, **changes: Any) -> Recipe:
     """
     batch_size = changes.get("batch_size", 128)
     epochs = max(HEADS_EPOCHS, math.ceil(HEADS_STEPS * batch_size / max(1, pictures)))
-    chosen = {"epochs": epochs, "learning_rate": 0.1, "weight_decay": 1e-4} | changes
+    chosen = {"epochs": epochs, "learning_rate": 0.1, "weight_decay": 1e-4, "outlier_weight": 0.2} | changes
     return replace(one_cycle(**chosen), warm_up=0.05)
 
 

@@ -13,6 +13,7 @@ bundle/           what is served, once exported
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,6 @@ class RunConfig:
     settings: Settings
     half_features: bool = False  # keep cached features as float16
     outliers: tuple[str, ...] = ()  # folders or lists of foreign pictures, or the word `procedural`
-    outlier_fingerprints: tuple[str, ...] = ()  # of each kind of them
     teacher: Path | None = None  # folder of a finished run to learn from
     decide_by: str = "mos"  # the statistic that decides, its parts joined by +
     group_by: str | None = None  # the pattern that tells a picture's series from its path
@@ -101,6 +101,7 @@ class FinishedRun:
     classes: tuple[str, ...]
     grouping: Grouping
     data_fingerprint: dict[str, Any]
+    outlier_fingerprints: dict[str, Any]  # of each kind of foreign pictures
     network: Network
 
     def split(self) -> Split:
@@ -117,15 +118,20 @@ class FinishedRun:
         return parts
 
 
-def open_run(config: RunConfig, grouping: Grouping, parts: Split) -> None:
-    """Write what is known before fitting: the settings, the split and the held-out lists.
+def open_run(config: RunConfig, grouping: Grouping, parts: Split, outliers: Mapping[str, Any] | None = None) -> None:
+    """Write what is known before fitting: the settings, the split, the held-out lists and the outliers' fingerprints.
 
     Raises CheckpointError, with nothing changed, where the folder is of a run with other settings, data or groups.
     """
     groups = [
         {"name": name, "classes": list(members)} for name, members in zip(grouping.names, grouping.members, strict=True)
     ]
-    known = {"classes": list(parts.whole.classes), "groups": groups, "data_fingerprint": parts.fitted.fingerprint()}
+    known = {
+        "classes": list(parts.whole.classes),
+        "groups": groups,
+        "data_fingerprint": parts.fitted.fingerprint(),
+        "outlier_fingerprints": dict(outliers or {}),
+    }
     content = config.as_json() | json.loads(json.dumps(known))
     file = config.out / CONFIG_NAME
     if file.exists() and (other := _difference(_read_config(config.out), content)):
@@ -173,15 +179,16 @@ def load_run(folder: Path) -> FinishedRun:
     saved = _read_config(folder)
     weights = checkpoint.load(folder / NETWORK_NAME)["network"]
     groups, classes, fingerprint = (saved.pop(name) for name in ("groups", "classes", "data_fingerprint"))
+    foreign = saved.pop("outlier_fingerprints", {})
     grouping = Grouping(tuple(group["name"] for group in groups), tuple(tuple(group["classes"]) for group in groups))
     network = Network(backbone(saved["backbone"]), grouping)
     network.load_state_dict(weights)
-    return FinishedRun(folder, _config(saved), tuple(classes), grouping, fingerprint, network.eval())
+    return FinishedRun(folder, _config(saved), tuple(classes), grouping, fingerprint, foreign, network.eval())
 
 
 def _config(saved: dict[str, Any]) -> RunConfig:
     paths = {name: saved.get(name) and Path(saved[name]) for name in ("data", "out", "weights", "features", "teacher")}
-    lists = {name: tuple(saved.get(name, ())) for name in ("outliers", "outlier_fingerprints")}
+    lists = {"outliers": tuple(saved.get("outliers", ()))}
     nested = {"recipe": Recipe(**saved["recipe"]), "settings": restored(saved["settings"])}
     return RunConfig(**{**saved, **paths, **nested, **lists})
 

@@ -19,7 +19,7 @@ from training.data.pixels import Pictures, PictureSource
 from training.data.series import by_features, by_thumbnails, find_series
 from training.data.sets import DataSet
 from training.data.splits import Split
-from training.distributed import rank
+from training.distributed import one_thread, rank
 from training.errors import GroupingError, SettingError
 from training.fitting.batches import feature_batches, picture_batches
 from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
@@ -59,15 +59,18 @@ def train(
     served = None if features is None else features[0]
     series = None if thumbnails is None else find_series(whole, thumbnails, served, config.group_by)
     parts = config.split(whole, series)
+    outliers = read_outliers(config.outliers)
     grouping = _grouping(config, extractor, parts, features, workers)
     network = Network(extractor, grouping, zero_heads=config.settings.head_start != "paper")
     if rank() == 0:
+        if features is not None and config.views > 1:
+            say(
+                f"approximate: {config.views} views stand for the augmentation and pictures are not mixed; see --online"
+            )
         doubtful = doubts(parts, _closeness(parts, thumbnails, served), calibration_needs)
         _announce(config.backbone, grouping, parts, doubtful)
-        open_run(config, grouping, parts)
-    outliers = read_outliers(config.outliers)
-    if rank() == 0:
-        refuse_shared(outliers, parts.whole)
+        refuse_shared(outliers, whole)
+        open_run(config, grouping, parts, outliers.fingerprints())
     if features is None:
         fitted = _fit_network(config, network, parts, outliers, workers)
     else:
@@ -93,8 +96,6 @@ def frozen_features(
     config: RunConfig, extractor: Backbone, data: DataSet, workers: int | None = None
 ) -> NDArray[np.floating]:
     """All views of all pictures, (V, N, D): the backbone runs once over each instead of once an epoch."""
-    if rank() == 0 and config.views > 1:
-        say(f"approximate: {config.views} views stand for the augmentation and pictures are not mixed; see --online")
     return cached_features(
         config.features or config.out / "features",
         extractor,
@@ -206,7 +207,8 @@ def _fit_heads(
     served = torch.from_numpy(features[0, parts.validation_rows].astype(np.float32))
     report: Callable[[Heads], str] = partial(_accuracy, features=served, labels=parts.validation.labels)
     batches = feature_batches(features, parts.fitted_rows, parts.fitted.labels, config.recipe, foreign)
-    return fit(network, batches, config.recipe, config.out, report, on_features=True)
+    with one_thread():
+        return fit(network, batches, config.recipe, config.out, report, on_features=True)
 
 
 def _accuracy(network: Heads, features: Tensor, labels: NDArray[np.int64]) -> str:
