@@ -1,5 +1,6 @@
 """Fixtures of the training tests: generated pictures and a run that was trained on them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from service.bundle import Bundle, read_bundle
 from tests.made_once import made_once
 from training.bundling.export import export
+from training.commands.defaults import DECIDES_OWN
 from training.data.demo import write_demo_data
-from training.fitting.recipes import Recipe, one_cycle
+from training.fitting.recipes import Recipe, heads, one_cycle
 from training.fitting.run import RunConfig
 from training.fitting.train import train
 from training.reproduction import Settings
@@ -62,3 +64,31 @@ def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bu
         export(finished_run, folder / "bundle", name="shapes")
 
     return read_bundle(made_once(tmp_path_factory, "exported", write) / "bundle")
+
+
+@pytest.fixture(scope="session")
+def frozen_run(finished_run: Path, demo_data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Heads on that network's features beside foreign photographs, and all parts joined decide; read it only."""
+
+    def fit(folder: Path) -> None:
+        recipe = heads(135, epochs=10, batch_size=32)
+        config = replace(
+            small_run(demo_data["train"], folder / "frozen", recipe),
+            weights=finished_run / "network.pt",
+            open_blocks=0,
+            outliers=(str(demo_data["stripes"]),),
+            decide_by=DECIDES_OWN,
+        )
+        train(config, config.read())
+
+    return made_once(tmp_path_factory, "frozen", fit) / "frozen"
+
+
+@pytest.fixture(scope="session")
+def frozen_bundle(frozen_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of that run, not calibrated; read it, do not change it."""
+
+    def write(folder: Path) -> None:
+        export(frozen_run, folder / "bundle", name="frozen")
+
+    return read_bundle(made_once(tmp_path_factory, "frozen_bundle", write) / "bundle")

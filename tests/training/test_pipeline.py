@@ -9,13 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from service.bundle import Bundle, read_bundle
+from service.inference.engine import Engine
+from service.preprocess import decode
 from training import __main__ as cli
+from training.commands.defaults import DECIDES_OWN
 from training.data.demo import write_demo_data
+from training.data.sets import read_data_set, read_pictures
 from training.detectors import DETECTORS
 from training.gradients import layered_mahalanobis
+from training.model.efficientnet_lite import LITE0
+from training.scoring.pictures import score_pictures
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,11 +153,82 @@ def test_a_users_folder_trains_from_the_bundles_frozen_backbone(
     bundle: Path, demo_data: dict[str, Path], tmp_path: Path
 ) -> None:
     """`train` with weights and clusters fits heads only, and its bundle is served like any other."""
-    options = ("--weights", bundle, "--grouping", "clusters:2", "--epochs", 5)
+    options = ("--weights", bundle, "--grouping", "clusters:2", "--epochs", 5, "--outliers", "none")
     assert run("train", "--data", demo_data["train"], "--out", tmp_path / "run", *options) == 0
     manifest = read_bundle(tmp_path / "run" / "bundle").manifest
     assert len(manifest.groups) == 2
     assert manifest.training["open_blocks"] == 0
+
+
+def test_evaluate_judges_what_decides_by_the_served_score(
+    frozen_bundle: Bundle, demo_data: dict[str, Path], tmp_path: Path
+) -> None:
+    """Its row is there beside MOS, and its scores are the graph's `score`, to the bit."""
+    scores_of(frozen_bundle.path, demo_data, tmp_path, "--detectors", "mos")
+    decided_by = frozen_bundle.manifest.decided_by
+    assert decided_by == DECIDES_OWN
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results) == {"mos", decided_by}
+    served = {
+        "id": score_pictures(frozen_bundle, read_data_set(demo_data["test"]), ["score", "mos"]),
+        "stripes": score_pictures(frozen_bundle, read_pictures(demo_data["stripes"]), ["score", "mos"]),
+    }
+    with np.load(tmp_path / "scores.npz") as scores:
+        for name, rows in served.items():
+            assert (scores[f"{name}/{decided_by}"] == rows["score"]).all()
+            np.testing.assert_allclose(scores[f"{name}/mos"], rows["mos"], rtol=0, atol=1e-6)
+    labels = np.repeat([1, 0], [len(served["id"]["score"]), len(served["stripes"]["score"])])
+    expected = roc_auc_score(labels, np.concatenate([served["id"]["score"], served["stripes"]["score"]]))
+    assert results[decided_by]["stripes"]["auroc"] == pytest.approx(expected)
+
+
+def test_nothing_but_a_folder_gives_a_calibrated_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ImageNet features, made outliers, the joined statistic, and the engine agrees with what was calibrated."""
+    monkeypatch.setattr("training.fitting.train.PROCEDURAL_FEATURES", 60)
+    data, out = tmp_path / "data", tmp_path / "run"
+    write_three_classes(data)
+    options = ("--size", 96, "--epochs", 8, "--calibration", 0.4, "--views", 1)
+    assert run("train", "--data", data, "--out", out, *options) == 0
+    bundle = read_bundle(out / "bundle")
+    assert bundle.manifest.backbone == LITE0
+    assert bundle.manifest.decided_by == DECIDES_OWN
+    assert set(bundle.manifest.training["outliers"]) == {"procedural"}
+    calibration = bundle.calibration
+    assert calibration is not None
+    held_out = read_pictures(out / "calibration.txt")
+    assert calibration.n == len(held_out) >= 59
+    assert f"threshold {calibration.threshold:.6f}" in capsys.readouterr().err
+
+    calibrated = np.sort(score_pictures(bundle, held_out, ["score"])["score"])
+    engine = Engine(bundle, provider="cpu", max_batch_size=len(held_out))
+    pixels = np.stack([decode((held_out.root / path).read_bytes(), height=96, width=96) for path in held_out.paths])
+    served = np.sort([row.score for row in engine.predict(pixels)])
+    np.testing.assert_allclose(served, calibrated, rtol=1e-3, atol=1e-3)
+    assert calibration.threshold == pytest.approx(calibrated[calibration.k - 1], rel=1e-3, abs=1e-3)
+    assert calibration.reference.scores == pytest.approx(
+        calibrated[np.array(calibration.reference.ranks) - 1], abs=1e-3
+    )
+
+
+def write_three_classes(folder: Path) -> None:
+    """Sixty pictures of 32 pixels of each: gratings, discs and noise, each with chance in it."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:32, 0:32]
+    for name in ("grating", "disc", "noise"):
+        (folder / name).mkdir(parents=True)
+        for index in range(60):
+            colour, (x, y) = random.uniform(60, 250, 3), random.uniform(8, 24, 2)
+            if name == "grating":
+                angle = random.uniform(0, np.pi)
+                shade = 0.5 + 0.5 * np.sin((rows * np.cos(angle) + columns * np.sin(angle)) * random.uniform(0.5, 1.5))
+            elif name == "disc":
+                shade = ((rows - y) ** 2 + (columns - x) ** 2 < random.uniform(4, 9) ** 2).astype(float)
+            else:
+                shade = random.uniform(0, 1, (32, 32))
+            noisy = shade[:, :, None] * colour + random.normal(0, 4, (32, 32, 3))
+            Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / name / f"{index:02d}.png")
 
 
 @pytest.mark.parametrize(

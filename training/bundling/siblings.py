@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from service.verdict import accepts
 from training.bundling.guarantee import minimum_count, threshold_rank
 from training.bundling.operating_points import TPRS
-from training.decision.statistic import Material, fit_statistic, scores
+from training.decision.statistic import Material, fit_statistic, held_out_of, scores
 from training.fitting.heads import fit_heads
 from training.fitting.recipes import Recipe
 from training.grouping.groups import Grouping
@@ -91,12 +91,15 @@ class _Fold:
 def siblings(
     pictures: Pictures, grouping: Grouping, recipe: Recipe, statistic: str, *, confidence: float = 0.95
 ) -> Siblings | None:
-    """Leave classes out in turn; None where there are too few classes or calibration pictures for it."""
+    """Leave classes out in turn; None where there are too few classes for it, or too few calibration pictures."""
     n = len(pictures.calibration)
     if grouping.class_count < LEAST_CLASSES or n < minimum_count(min(TPRS), confidence):
         return None
     order = np.random.default_rng(recipe.seed).permutation(grouping.class_count)
     left_out = np.array_split(order, FOLDS)
+    held_out = pictures.labels[pictures.calibration]
+    if any(np.isin(held_out, classes).all() for classes in left_out):
+        return None  # a fold would have no threshold
     folds = []
     for number, classes in enumerate(left_out, 1):
         say(f"unseen siblings: fold {number} of {FOLDS}, {len(classes)} classes left out")
@@ -121,8 +124,9 @@ def _fold(pictures: Pictures, grouping: Grouping, recipe: Recipe, statistic: str
     served = pictures.views[0]
     labels = place[pictures.labels]
     heads = fit_heads(pictures.views, fitted, labels[fitted], _without(grouping, place), recipe, pictures.foreign)
-    held_out = validation if len(validation) else calibration
-    material = Material(_f32(served, fitted), labels[fitted], _f32(served, held_out))
+    of_fitted = _f32(served, fitted)
+    held_out = held_out_of(_f32(served, validation), _f32(served, calibration), of_fitted)
+    material = Material(of_fitted, labels[fitted], held_out)
     decides = fit_statistic(statistic, heads.group, material, seed=recipe.seed)
 
     def score(rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -30,7 +30,14 @@ Weights = Annotated[
     str | None,
     typer.Option(
         help="Weights to start from: a file, a bundle, or a published name such as BiT-S-R101x1, which is downloaded; "
-        "by default the shipped bundle where the backbone is frozen."
+        "by default ImageNet's of EfficientNet-Lite0 where the backbone is frozen."
+    ),
+]
+Side = Annotated[
+    int | None,
+    typer.Option(
+        help="Side of the model's input, in pixels; by default that of --weights, or by the pictures' own sizes where "
+        "the backbone has sides to choose from, or 32."
     ),
 ]
 DecideBy = Annotated[

@@ -22,7 +22,7 @@ CALIBRATION_PICTURES = 1_000  # that narrow the certified threshold to within ha
 CALIBRATION_SHARES = (0.1, 0.2)  # least and most of a data set
 VALIDATION_SHARE = 0.05
 PAPER_SHARES = (0.1, 0.02)  # calibration and validation of the paper's recipe
-LEAST_SIDE = 128
+LEAST_SIDE = 160
 """Pixels. Smaller pictures are worth enlarging for a network that learnt from large ones."""
 SIZED_PICTURES = 500
 

@@ -16,6 +16,7 @@ from training.commands import (
     HalfFeatures,
     Seed,
     Setting,
+    Side,
     Source,
     Weights,
     Workers,
@@ -59,19 +60,22 @@ def train(
         str | None,
         typer.Option(help="taxonomy:NAME|FILE, folders, clusters:K or random:K; by default folders, else clusters."),
     ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the model's input, in pixels; by default that of --weights, or 32.")
-    ] = None,
+    size: Side = None,
     features: Annotated[Path | None, typer.Option(help="Folder of the feature cache; by default OUT/features.")] = None,
     views: Annotated[int, typer.Option(help="Views of each picture in the feature cache.", min=1)] = 2,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.", show_default="40", min=1)] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the pictures.", show_default="40; 1,000 steps for heads alone", min=1),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures a step, over all processes.", show_default="128", min=1)
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Peak of the one-cycle schedule.", show_default="0.12")
+        float | None, typer.Option(help="Peak of the one-cycle schedule.", show_default="0.12; 0.1 for heads alone")
     ] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="L2 penalty.", show_default="0.0005")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="L2 penalty.", show_default="0.0005; 0.0001 for heads alone")
+    ] = None,
     augmentation: Annotated[
         Augmentation | None,
         typer.Option(help="standard shifts, mirrors and cuts out; strong also warps.", show_default="standard"),
@@ -138,6 +142,8 @@ def train(
     blocks = options.open_blocks(open_blocks)
     on_features = blocks == 0 and not online
     as_paper = recipe is RecipeName.PAPER
+    decides = options.decide_by(decide_by, defaults.decide_by(paper=as_paper))
+    taught_by = options.teacher(teacher, on_features=on_features)
     sources = options.outlier_sources(outliers, defaults.outliers(paper=as_paper, on_features=on_features))
     given = {
         "epochs": epochs,
@@ -190,8 +196,8 @@ def train(
             settings=settings,
             half_features=half_features,
             outliers=sources,
-            teacher=teacher and teacher.resolve(),
-            decide_by=decide_by or defaults.decide_by(paper=as_paper),
+            teacher=taught_by,
+            decide_by=decides,
             group_by=group_by,
         )
         train_network(config, whole, thumbnails, calibration_needs=minimum_count(0.95, 0.95), workers=workers)
@@ -208,9 +214,7 @@ def features(
     out: Annotated[Path, typer.Option(help="Folder of the cache; an interrupted one there is continued.")],
     weights: Weights = None,
     backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the model's input, in pixels; by default that of --weights, or 32.")
-    ] = None,
+    size: Side = None,
     views: Annotated[int, typer.Option(help="Views: as served, mirrored, and augmented from the third on.", min=1)] = 2,
     augmentation: Annotated[Augmentation, typer.Option(help="Of the third view on.")] = Augmentation.STANDARD,
     half_features: HalfFeatures = False,

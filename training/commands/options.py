@@ -13,6 +13,7 @@ from training.commands import defaults
 from training.data.outliers import PROCEDURAL
 from training.data.pixels import picture_size
 from training.data.sets import DataSet
+from training.decision.statistic import part_names
 from training.distributed import local_rank, rank, wait_for_all
 from training.errors import SettingError, UnknownBackbone
 from training.fitting import hyperrule, recipes
@@ -97,6 +98,18 @@ def outlier_sources(typed: Sequence[str] | None, default: tuple[str, ...]) -> tu
             raise SettingError(f"--outliers {NO_OUTLIERS} stands alone; leave it out to name sources.")
         return ()
     return tuple(source if source == PROCEDURAL else str(Path(source).resolve()) for source in typed)
+
+
+def decide_by(typed: str | None, default: str) -> str:
+    """The statistic that decides, as typed or by default. Raises SettingError for one that cannot be made."""
+    return "+".join(part_names(typed or default))
+
+
+def teacher(typed: Path | None, *, on_features: bool) -> Path | None:
+    """The run to learn from. Raises SettingError where only cached features are fitted on, which it cannot look at."""
+    if typed is not None and on_features:
+        raise SettingError("A teacher looks at pictures; give --open-blocks or --online too, or leave out --teacher.")
+    return typed and typed.resolve()
 
 
 def shares(calibration: float | None, validation: float | None, default: tuple[float, float]) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from training.model.group_softmax import GroupHead, minimum_others_score
 MOS = "mos"
 PARTS = ("mos", "logit", "knn", "residual", "cosine")
 SMALLEST_DEVIATION = 1e-6  # of equal values nothing can be told
+LEAST_HELD_OUT = 20  # pictures that a mean and a deviation are told from
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,15 @@ def part_names(statistic: str) -> tuple[str, ...]:
     if len(set(names)) < len(names) or not set(names) <= set(PARTS):
         raise SettingError(f"--decide-by is {statistic!r}; join different ones of {', '.join(PARTS)} by +.")
     return names
+
+
+def held_out_of(*candidates: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first of several sets of features (n, D) that is large enough for moments; the largest where none is.
+
+    The deviation of one or two pictures is nearly nothing, and would make a score of rounding errors.
+    """
+    enough = (features for features in candidates if len(features) >= LEAST_HELD_OUT)
+    return next(enough, max(candidates, key=len))
 
 
 def fit_statistic(statistic: str, head: GroupHead, material: Material, *, seed: int) -> Statistic | None:

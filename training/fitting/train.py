@@ -54,12 +54,14 @@ def train(
     are processes that read pictures, by default one for each usable core.
     """
     torch.manual_seed(config.recipe.seed)
+    outliers = read_outliers(config.outliers)
+    if rank() == 0:
+        refuse_shared(outliers, whole)
     extractor = starting_backbone(config)
     features = frozen_features(config, extractor, whole, workers) if config.on_features else None
     served = None if features is None else features[0]
     series = None if thumbnails is None else find_series(whole, thumbnails, served, config.group_by)
     parts = config.split(whole, series)
-    outliers = read_outliers(config.outliers)
     grouping = _grouping(config, extractor, parts, features, workers)
     network = Network(extractor, grouping, zero_heads=config.settings.head_start != "paper")
     if rank() == 0:
@@ -69,7 +71,6 @@ def train(
             )
         doubtful = doubts(parts, _closeness(parts, thumbnails, served), calibration_needs)
         _announce(config.backbone, grouping, parts, doubtful)
-        refuse_shared(outliers, whole)
         open_run(config, grouping, parts, outliers.fingerprints())
     if features is None:
         fitted = _fit_network(config, network, parts, outliers, workers)

@@ -1,6 +1,7 @@
 """The exported file computes what the trained network computes, whatever the batch."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from service.bundle import Bundle, read_bundle
 from service.inference.engine import Engine
 from service.preprocess import decode
 from training.bundling.canaries import canary_pictures
+from training.bundling.export import export
 from training.bundling.graph import OUTPUTS, TOLERANCE, Guard, check_parity
+from training.data.splits import CALIBRATION, VALIDATION
 from training.errors import CheckpointError, ExportError
 from training.fitting.run import load_run
 from training.model.backbones import backbone
@@ -139,6 +142,25 @@ def test_the_engine_serves_the_bundle_and_its_canaries_agree(bundle: Bundle) -> 
     for canary in bundle.canaries:
         row = engine.predict(decode(canary.encoded, height=32, width=32)[None])[0]
         assert row.score == pytest.approx(canary.score, abs=TOLERANCE)
+
+
+def test_one_picture_held_out_for_choices_is_too_few_for_moments(frozen_run: Path, tmp_path: Path) -> None:
+    """Its deviation would be nothing, and the score rounding errors: moments are then of the calibration pictures."""
+    run = shutil.copytree(frozen_run, tmp_path / "run")
+    with np.load(run / "split.npz") as saved:
+        arrays = dict(saved)
+    arrays["part"][np.flatnonzero(arrays["part"] == VALIDATION)[1:]] = CALIBRATION
+    np.savez(run / "split.npz", **arrays)
+    decision = export(run, tmp_path / "bundle", name="few", statistics=False).manifest.decision
+    assert decision is not None
+    assert decision.parameters["held_out"] == (arrays["part"] == CALIBRATION).sum()
+
+
+def test_another_statistic_may_be_fitted_at_export(frozen_run: Path, tmp_path: Path) -> None:
+    """In place of the run's own; MOS needs no description."""
+    done = export(frozen_run, tmp_path / "bundle", name="mos", statistics=False, decide_by="mos")
+    assert done.manifest.decision is None
+    assert done.manifest.decided_by == "mos"
 
 
 def test_the_manifest_says_what_made_it_without_a_path(bundle: Bundle, finished_run: Path) -> None:

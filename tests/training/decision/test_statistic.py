@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.decision.parts import Knn, Logit, Mos, bank_rows
-from training.decision.statistic import Material, fit_statistic, part_names, scores
+from training.decision.parts import Cosine, Knn, Logit, Mos, Residual, bank_rows
+from training.decision.statistic import Material, fit_statistic, held_out_of, part_names, scores
 from training.errors import SettingError
 from training.grouping.groups import Grouping
 from training.model.group_softmax import GroupHead, minimum_others_score
@@ -65,6 +65,43 @@ def test_knn_is_the_distance_to_the_kth_nearest_on_the_unit_sphere(features: Ten
     torch.testing.assert_close(part(features[30:], torch.zeros(0)).double(), expected, rtol=1e-2, atol=2e-3)
 
 
+def unit64(rows: Tensor) -> Tensor:
+    """Rows of length 1, in double precision."""
+    return rows.double() / rows.double().norm(dim=1, keepdim=True)
+
+
+def test_the_residual_is_what_principal_directions_leave(features: Tensor) -> None:
+    """Against the singular vectors of the centred training features: half as many as there are dimensions."""
+    fitted, asked = unit64(features[:30]), unit64(features[30:])
+    centre = fitted.mean(dim=0)
+    kept = torch.linalg.svd(fitted - centre).Vh[:3]
+    expected = -((asked - centre) - (asked - centre) @ kept.T @ kept).norm(dim=1)
+    part = Residual(features[:30])
+    assert part.described == {"directions": 3}
+    torch.testing.assert_close(part(features[30:], torch.zeros(0)).double(), expected, rtol=1e-2, atol=2e-3)
+
+
+def test_the_cosine_is_with_the_nearest_class_mean_about_the_mean_of_all(features: Tensor) -> None:
+    """Against each class's mean, one by one; labels need not be without gaps."""
+    labels = torch.arange(30) % 5 * 2
+    fitted, asked = unit64(features[:30]), unit64(features[30:])
+    centre = fitted.mean(dim=0)
+    means = torch.stack([fitted[labels == label].mean(dim=0) for label in range(0, 10, 2)])
+    expected = torch.stack([unit64(asked - centre) @ (mean - centre) / (mean - centre).norm() for mean in means])
+    part = Cosine(features[:30], labels)
+    torch.testing.assert_close(part(features[30:], torch.zeros(0)).double(), expected.amax(dim=0), rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["knn", "residual", "cosine"])
+def test_how_bright_a_picture_is_changes_nothing(head: GroupHead, features: Tensor, name: str) -> None:
+    """Features of length 1 are read, and a black picture's zeros give a number too."""
+    statistic = fit_statistic(name, head, material(features), seed=0)
+    assert statistic is not None
+    logits = torch.zeros(len(features), 7)
+    torch.testing.assert_close(statistic(3 * features, logits), statistic(features, logits), rtol=1e-3, atol=1e-3)
+    assert statistic(torch.zeros(1, 6), logits[:1]).isfinite().all()
+
+
 def test_a_bank_has_its_share_of_every_class() -> None:
     """A class of few pictures keeps them all before a large one fills the rest."""
     labels = np.array([0] * 50 + [1] * 3 + [2] * 20)
@@ -98,6 +135,14 @@ def test_the_bundle_says_what_the_graph_computes(head: GroupHead, features: Tens
         values = {"mos": Mos(head)(features, logits), "knn": statistic.parts[1](features, logits)}
     expected = sum(part.weight * (values[part.name].double() - part.mean) / part.deviation for part in described.parts)
     torch.testing.assert_close(scores(head, statistic, features).double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_moments_are_of_the_first_set_that_is_large_enough() -> None:
+    """One picture has no deviation; where nothing is large enough, more pictures are better."""
+    one, few, some, many = (np.zeros((count, 6), np.float32) for count in (1, 12, 20, 300))
+    assert held_out_of(some, many) is some
+    assert held_out_of(one, some, many) is some
+    assert held_out_of(one, few) is few
 
 
 def test_mos_alone_is_the_papers_score(head: GroupHead, features: Tensor) -> None:

@@ -18,9 +18,10 @@ from tests.training.fitting import under_torchrun
 from training.errors import CheckpointError
 from training.fitting import checkpoint
 from training.fitting import loop as module
-from training.fitting.batches import Batches, feature_batches
+from training.fitting.batches import Batches, Foreign, feature_batches
 from training.fitting.loop import CHECKPOINT_NAME, Objective, fit, take_step
 from training.fitting.recipes import Recipe, one_cycle
+from training.fitting.teacher import Teacher
 from training.grouping.groups import Grouping
 from training.model.backbones import backbone
 from training.model.network import Network
@@ -175,6 +176,59 @@ def test_a_mixed_step_is_that_of_the_mixed_loss() -> None:
     torch.optim.SGD(start.parameters(), 0.1).step()
     for name, value in gradient_step(recipe).items():
         torch.testing.assert_close(value, start.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+class FewForeign:
+    """Random pictures of none of the classes."""
+
+    def read(self, rows: NDArray[np.int64], share: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return 255 - PIXELS[rows[share.numpy()]]
+
+
+def teacher() -> Teacher:
+    """Another random network, with answers."""
+    torch.manual_seed(2)
+    other = Network(backbone("R11-tiny"), GROUPS)
+    torch.nn.init.normal_(other.flat.weight)
+    return Teacher(other.requires_grad_(False).eval(), 16)
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("micro_batch", [None, 5])
+def test_a_step_beside_foreign_pictures_and_a_teacher_is_that_of_the_losses_by_hand(micro_batch: int | None) -> None:
+    """The labels' and the teacher's share on the classes, outlier exposure on the foreign, each a mean of its own."""
+    recipe = replace(
+        RECIPE, batch_size=20, outlier_weight=0.3, teacher_weight=0.6, temperature=3.0, micro_batch=micro_batch
+    )
+    foreign = [Foreign(FewForeign(), 6, 4)]
+    batch = Batches(RandomPictures(), LABELS, recipe, foreign=foreign, mixup_alpha=0.0, workers=0).at(0)
+    start, by_hand = network(), network()
+    for one in (start, by_hand):
+        for head in (one.flat, one.group.linear):
+            head.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(start.parameters(), 0.1)
+    take_step(Objective(start, recipe, teacher(), on_features=False), batch, recipe, optimizer)
+
+    features, known = by_hand(batch.inputs), batch.labels >= 0
+    assert known.sum() == 20
+    assert (~known).sum() == 4
+    flat, group = by_hand.flat(features), by_hand.group(features)
+    # Logits by group: others, 0, 1 | others, 2; a foreign picture is others in both, and any class to the flat head.
+    first, second = group[:, :3].log_softmax(dim=1), group[:, 3:].log_softmax(dim=1)
+    to_first, to_second = torch.tensor([1, 2, 0]), torch.tensor([0, 0, 1])
+    rows, labels = torch.arange(20), batch.labels[known]
+    hard = -flat[known].log_softmax(dim=1)[rows, labels]
+    hard = hard - first[known][rows, to_first[labels]] - second[known][rows, to_second[labels]]
+    foreign_loss = -flat[~known].log_softmax(dim=1).mean(dim=1) - first[~known, 0] - second[~known, 0]
+    target = (teacher().logits(batch.inputs[known]) / 3).softmax(dim=1)
+    soft = -(target * (flat[known] / 3).log_softmax(dim=1)).sum(dim=1)
+    soft = soft - (target * (group[known, :3] / 3).log_softmax(dim=1)[:, to_first]).sum(dim=1)
+    soft = soft - (target * (group[known, 3:] / 3).log_softmax(dim=1)[:, to_second]).sum(dim=1)
+    (0.4 * hard.mean() + 0.6 * 9 * soft.mean() + 0.3 * foreign_loss.mean()).backward()
+    torch.optim.SGD(by_hand.parameters(), 0.1).step()
+    for name, value in by_hand.state_dict().items():
+        torch.testing.assert_close(start.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    assert not torch.equal(start.flat.weight, network().flat.weight)
 
 
 def test_the_authors_accumulation_never_steps() -> None:

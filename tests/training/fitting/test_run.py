@@ -101,6 +101,10 @@ def test_a_finished_run_reads_back_as_it_was_written(demo_data: dict[str, Path],
         recipe=paper(100, Settings(), micro_batch=4, seed=5),
         settings=settings("official", ["kl_templates=paper"]),
         half_features=True,
+        outliers=(str(tmp_path / "foreign"), "procedural"),
+        teacher=tmp_path / "teacher",
+        decide_by="mos+knn",
+        group_by=r"shop(\d+)",
     )
     parts = config.split(config.read())
     grouping = Grouping(("all",), (tuple(range(len(parts.whole.classes))),))
