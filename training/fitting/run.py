@@ -113,7 +113,7 @@ class FinishedRun:
         if parts is None or parts.fitted.fingerprint() != self.data_fingerprint:
             raise DataError(
                 f"{self.config.data} is no longer what the run was fitted on, so its held-out pictures are not known; "
-                "restore it, or export with --no-statistics."
+                "restore it, or export with --no-statistics --decide-by mos."
             )
         return parts
 

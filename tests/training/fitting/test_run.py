@@ -56,7 +56,7 @@ def out(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     [
         (["--grouping", "random:3"], "grouping"),
         (["--size", "24"], "size"),
-        (["--calibration", "0.2"], "calibration"),
+        (["--calibration", "0.3"], "calibration"),
         (["--learning-rate", "0.01"], "recipe"),
     ],
 )
@@ -166,13 +166,14 @@ def test_the_same_command_again_ends_at_once_with_the_same_weights(out: Path, de
 def test_pictures_that_changed_after_fitting_stop_the_export(
     out: Path, demo_data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Which of them were held out is not known then; without statistics the bundle is still written."""
+    """Which of them were held out is not known then; without what is fitted to them the bundle is still written."""
     config = json.loads((out / "config.json").read_text())
     config["data_fingerprint"]["sha256"] = "0" * 64
     (out / "config.json").write_text(json.dumps(config))
     assert run("export", "--run", out, "--out", tmp_path / "b", "--name", "n") == 1
-    assert "--no-statistics" in capsys.readouterr().err
-    assert run("export", "--run", out, "--out", tmp_path / "b", "--name", "n", "--no-statistics") == 0
+    assert "--no-statistics --decide-by mos" in capsys.readouterr().err
+    without = ("--no-statistics", "--decide-by", "mos")
+    assert run("export", "--run", out, "--out", tmp_path / "b", "--name", "n", *without) == 0
 
 
 @pytest.mark.e2e
