@@ -22,7 +22,7 @@ from training.bundling.fit_detectors import detector_statistics
 from training.bundling.graph import OUTPUTS, Guard, check_parity
 from training.bundling.own_figures import own_figures
 from training.bundling.own_pictures import OwnPictures, own_pictures
-from training.decision.statistic import MOS, Material, fit_statistic, for_moments
+from training.decision.statistic import MOS, Material, fit_statistic, held_out_of
 from training.detectors import Head
 from training.detectors.fitted import detectors_file
 from training.errors import SettingError
@@ -96,9 +96,9 @@ def export(
 
 
 def _material(own: OwnPictures) -> Material:
-    """What the deciding statistic is fitted to."""
-    held_out = for_moments(own.validation.features, own.calibration.features)
-    return Material(own.fitted.features, own.fitted.data.labels, held_out if len(held_out) else own.fitted.features)
+    """What the deciding statistic is fitted to; its moments are of other pictures, which do not calibrate either."""
+    held_out = held_out_of(own.validation.features, own.calibration.features, own.fitted.features)
+    return Material(own.fitted.features, own.fitted.data.labels, held_out)
 
 
 def _settings(settings: Settings, changes: Iterable[str]) -> Settings:

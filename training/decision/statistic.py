@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from training.model.group_softmax import GroupHead, minimum_others_score
 
 MOS = "mos"
 PARTS = ("mos", "logit", "knn", "residual", "cosine")
-MOMENT_PICTURES = 50
 SMALLEST_DEVIATION = 1e-6  # of equal values nothing can be told
 LEAST_HELD_OUT = 20  # pictures that a mean and a deviation are told from
 
@@ -33,14 +31,6 @@ class Material:
     fitted: NDArray[np.float32]  # (N, D)
     labels: NDArray[np.int64]  # (N,)
     held_out: NDArray[np.float32]  # (n, D)
-
-
-def for_moments(validation: NDArray[Any], calibration: NDArray[Any]) -> NDArray[Any]:
-    """The pictures (their features or rows) that moments are taken of: those held out for choices.
-
-    Where these are few the calibration pictures join them: moments of a handful would weigh the parts by chance.
-    """
-    return validation if len(validation) >= MOMENT_PICTURES else np.concatenate([validation, calibration])
 
 
 class Statistic(nn.Module):

@@ -158,9 +158,3 @@ def test_a_statistic_that_cannot_be_made_is_one_sentence(name: str) -> None:
     """It names the parts that there are."""
     with pytest.raises(SettingError, match=r"--decide-by is .*join different ones of mos, "):
         part_names(name)
-
-
-def test_moments_are_of_validation_pictures_where_they_are_enough() -> None:
-    """A handful would weigh the parts by chance, so the calibration pictures join them."""
-    assert for_moments(np.arange(50), np.arange(7)).tolist() == list(range(50))
-    assert for_moments(np.arange(49), np.arange(7)).tolist() == [*range(49), *range(7)]
