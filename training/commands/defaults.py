@@ -17,12 +17,12 @@ from training.model.backbone import Backbone
 from training.model.backbones import backbone
 
 DECIDES_OWN = "mos+logit+residual+cosine"
-"""For people's own pictures: MOS with what it lacks."""
+"""For heads on a frozen backbone, which are how people's own folders are fitted: MOS with what it lacks."""
 CALIBRATION_PICTURES = 1_000  # that narrow the certified threshold to within half a percent of the TPR
 CALIBRATION_SHARES = (0.1, 0.2)  # least and most of a data set
 VALIDATION_SHARE = 0.05
 PAPER_SHARES = (0.1, 0.02)  # calibration and validation of the paper's recipe
-LEAST_SIDE = 128
+LEAST_SIDE = 160
 """Pixels. Smaller pictures are worth enlarging for a network that learnt from large ones."""
 SIZED_PICTURES = 500
 
@@ -35,9 +35,9 @@ def shares(pictures: int, *, paper: bool) -> tuple[float, float]:
     return min(most, max(least, CALIBRATION_PICTURES / pictures)), VALIDATION_SHARE
 
 
-def decide_by(*, paper: bool) -> str:
-    """The statistic that decides."""
-    return MOS if paper else DECIDES_OWN
+def decide_by(*, paper: bool, on_features: bool) -> str:
+    """The statistic that decides: MOS where the network itself was fitted, and so learnt what *others* are."""
+    return DECIDES_OWN if on_features and not paper else MOS
 
 
 def outliers(*, paper: bool, on_features: bool) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ def train(
     blocks = options.open_blocks(open_blocks)
     on_features = blocks == 0 and not online
     as_paper = recipe is RecipeName.PAPER
-    decides = options.decide_by(decide_by, defaults.decide_by(paper=as_paper))
+    decides = options.decide_by(decide_by, defaults.decide_by(paper=as_paper, on_features=on_features))
     taught_by = options.teacher(teacher, on_features=on_features)
     sources = options.outlier_sources(outliers, defaults.outliers(paper=as_paper, on_features=on_features))
     given = {

@@ -42,15 +42,18 @@ class Mos(Part):
     """
 
     name = "mos"
+    logit_index: Tensor
+    padding: Tensor
 
     def __init__(self, head: GroupHead) -> None:
         super().__init__()
-        self.sizes = head.sizes
+        # Padded and not group by group: a node of the graph costs more than the numbers that it is given in vain.
+        self.register_buffer("logit_index", head.logit_index, persistent=False)  # (K, M)
+        self.register_buffer("padding", head.padding, persistent=False)
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:  # noqa: D102
-        groups = torch.split(logits, self.sizes, dim=1)
-        odds = [group[:, 1:].logsumexp(dim=1) - group[:, 0] for group in groups]
-        return torch.stack(odds, dim=1).amax(dim=1)
+        groups = logits[:, self.logit_index].masked_fill(self.padding, -torch.inf)  # (N, K, M)
+        return (groups[:, :, 1:].logsumexp(dim=2) - groups[:, :, 0]).amax(dim=1)
 
 
 class Logit(Part):

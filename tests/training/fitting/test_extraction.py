@@ -17,7 +17,7 @@ from training.data.pixels import Pictures, read_rows
 from training.data.sets import DataSet, read_data_set
 from training.errors import DataError
 from training.fitting import extraction as module
-from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
+from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all, weights_sha256
 from training.fitting.feature_cache import CHUNK, DONE_NAME, KEY_NAME, VIEWS_NAME
 from training.model.backbone import Backbone
 from training.model.backbones import backbone
@@ -212,3 +212,14 @@ def test_many_pictures_go_through_the_graph_that_is_served(extractor: Backbone) 
     by_runtime = module.extractor(extractor, 16, module.WORTH_AN_EXPORT)(images)
     by_torch = module.extractor(extractor, 16, 1)(images)
     np.testing.assert_allclose(by_runtime, by_torch, rtol=1e-3, atol=1e-4)
+
+
+def test_the_sign_of_a_zero_makes_no_other_weights() -> None:
+    """Averaging weights turns -0 into 0; a run's own cache must still be its own."""
+    extractor = backbone("R11-tiny")
+    weight = next(extractor.parameters()).data
+    hashes = []
+    for zero in (0.0, -0.0, 1e-3):
+        weight.view(-1)[0] = zero
+        hashes.append(weights_sha256(extractor))
+    assert hashes[0] == hashes[1] != hashes[2]
