@@ -27,7 +27,7 @@ def doubts(parts: Split, close: float, needed: int) -> list[str]:
     said = []
     count, whole = len(parts.calibration_rows), parts.whole
     alone = 0 if parts.series is None else classes_of_one_series(whole.labels, parts.series)
-    if alone and count:
+    if alone and (count or needed):
         said.append(
             f"All pictures of {alone} of {len(whole.classes)} classes are of one series, or look so; nothing of these "
             "classes is held out, so add pictures of them from another place."

@@ -69,7 +69,8 @@ def train(
             say(
                 f"approximate: {config.views} views stand for the augmentation and pictures are not mixed; see --online"
             )
-        doubtful = doubts(parts, _closeness(parts, thumbnails, served), calibration_needs)
+        needed = calibration_needs if config.calibration else 0
+        doubtful = doubts(parts, _closeness(parts, thumbnails, served), needed)
         _announce(config.backbone, grouping, parts, doubtful)
         open_run(config, grouping, parts, outliers.fingerprints())
     if features is None:

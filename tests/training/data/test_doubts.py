@@ -38,3 +38,11 @@ def test_each_doubt_is_one_sentence_that_says_what_helps(parts: Split) -> None:
     assert "--group-by" in like
     assert "Only 2 pictures" in few
     assert "fewer than 59" in few
+
+
+def test_a_split_that_holds_nothing_out_is_told_of_where_a_threshold_is_wanted(parts: Split) -> None:
+    """Every class is of one series: the reason is said, and not only that nothing could be calibrated."""
+    one_each = split_by_part(parts.whole, np.zeros(8, np.uint8), np.repeat([0, 1], 4))
+    (alone,) = doubts(one_each, 0.0, needed=59)
+    assert "All pictures of 2 of 2 classes are of one series" in alone
+    assert doubts(one_each, 0.0, needed=0) == []
