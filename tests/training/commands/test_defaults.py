@@ -49,9 +49,8 @@ def pictures(folder: Path, *sizes: tuple[int, int]) -> DataSet:
 @pytest.mark.parametrize(
     ("sizes", "side"),
     [
-        ([(32, 32)], 128),
-        ([(128, 300)], 128),
-        ([(129, 300)], 160),
+        ([(32, 32)], 160),
+        ([(161, 300)], 192),
         ([(500, 160)], 160),
         ([(40, 40), (200, 190), (4000, 3000)], 192),
         ([(4000, 3000)], 224),
@@ -60,7 +59,7 @@ def pictures(folder: Path, *sizes: tuple[int, int]) -> DataSet:
 def test_the_side_is_the_least_that_loses_nothing_of_a_common_picture(
     tmp_path: Path, sizes: list[tuple[int, int]], side: int
 ) -> None:
-    """By the median of the shorter sides; small pictures are enlarged to 128, and there is nothing above 224."""
+    """By the median of the shorter sides; small pictures are enlarged to 160, and there is nothing above 224."""
     assert defaults.side(LITE0, pictures(tmp_path, *sizes)) == side
 
 

@@ -132,10 +132,10 @@ def test_without_the_package_the_shipped_backbone_serves_and_says_so(
 def test_the_input_is_as_large_as_the_pictures_and_is_said(
     demo_data: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Pictures of 48 pixels are enlarged to 128; one that is typed is taken in silence."""
+    """Pictures of 48 pixels are enlarged to 160; one that is typed is taken in silence."""
     data = read_data_set(demo_data["train"])
-    assert options.sizes(None, LITE0, find_weights(LITE0), data, cropped=False) == (128, 128)
-    assert "input of 128 x 128 pixels, by the pictures' own sizes; --size takes another" in capsys.readouterr().err
+    assert options.sizes(None, LITE0, find_weights(LITE0), data, cropped=False) == (160, 160)
+    assert "input of 160 x 160 pixels, by the pictures' own sizes; --size takes another" in capsys.readouterr().err
     assert options.sizes(96, LITE0, find_weights(LITE0), data, cropped=False) == (96, 96)
     assert capsys.readouterr().err == ""
 
