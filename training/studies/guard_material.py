@@ -154,7 +154,7 @@ def procedural(own: Own, seed: int) -> Procedural:
 
 
 def foreign_kinds(made: Features, photographs: Features) -> dict[str, list[tuple[Features, int]]]:
-    """Each kind of foreign pictures to fit with, and how many of it stand in a step.
+    """Each other kind of foreign pictures than all procedural ones, and how many of it stand in a step.
 
     `made` (M, D) are of procedural pictures of all families in turn.
     """
@@ -162,7 +162,6 @@ def foreign_kinds(made: Features, photographs: Features) -> dict[str, list[tuple
     family = np.arange(len(made)) % len(FAMILIES)
     return {
         "none": [],
-        "procedural": [(made, FOREIGN_A_STEP)],
         "photographs": [(photographs, FOREIGN_A_STEP)],
         "both": [(photographs, FOREIGN_A_STEP - few), (made, few)],
         **{f"without {name}": [(made[family != n], FOREIGN_A_STEP)] for n, name in enumerate(FAMILIES)},

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,10 @@ from training.files import write_text
 from training.fitting.recipes import heads
 from training.model.efficientnet_lite import LITE0
 from training.studies.guard_material import (
+    FOREIGN_A_STEP,
+    Classes,
     Frozen,
+    Own,
     Scaled,
     at_most,
     clusters,
@@ -74,12 +78,19 @@ class Bench:
     cifar: DataSet
     networks: Mapping[str, Frozen]
 
-    def strangers(self, names: Sequence[str], network: Frozen, own: DataSet) -> dict[str, Features]:
+    def foreign_sets(self, names: Sequence[str], network: Frozen, own: DataSet) -> dict[str, Features]:
         """The features of foreign sets, scaled to the size of the pictures of `own`."""
         side = own_side(own)
         return {
             name: network.features(f"{name}-{side}", Scaled(read_pictures(self.data / name), side)) for name in names
         }
+
+
+class Drawn(NamedTuple):
+    """The classes of a draw, and the pictures of those that guards know."""
+
+    classes: Classes
+    own: Own
 
 
 def main(data: Path, out: Path) -> None:
@@ -94,9 +105,9 @@ def main(data: Path, out: Path) -> None:
     cifar = at_most(read_data_set(data / "train"), PICTURES_A_CLASS)
     bench = Bench(data, read_data_set(data / "outliers"), cifar, networks)
     found: dict[str, list[Figures]] = defaultdict(list)
-    for seed in SEEDS:
-        for jobs in (_drawn(bench, seed), _growing(bench, seed)):
-            for name, judge in jobs:
+    for study in (_networks, _growing, _foreign_pictures):
+        for seed in SEEDS:
+            for name, judge in study(bench, seed):
                 found[name].append(kept(out / "guards" / f"{name}, {seed}.json", judge))
     write_up(found, out)
 
@@ -104,14 +115,14 @@ def main(data: Path, out: Path) -> None:
 def write_up(found: Mapping[str, list[Figures]], out: Path) -> None:
     """Put the tables into RESULTS.md, and into OUT."""
     near, growing = (SIBLINGS, DEVELOPMENT), [*(f"CIFAR-100, {count}" for count in CLASS_COUNTS), WHOLE]
-    by_network = {name: found[f"{name}, procedural"] for name in (LITE_SMALL, LITE_LARGE, SHIPPED)}
-    shipped = {SHIPPED: by_network.pop(SHIPPED)}
+    of_imagenet = {name: found[f"{name}, procedural"] for name in (LITE_SMALL, LITE_LARGE)}
+    shipped = {SHIPPED: found[f"{SHIPPED}, procedural"]}
     kinds = {kind: found[f"{LITE_SMALL}, {kind}"] for kind in KINDS}
     tables = {
         "guard-statistics": guards_table({"procedural": kinds["procedural"]}, STATISTICS, near, STRANGERS),
         "guard-outliers": guards_table(kinds, FEW, near, STRANGERS),
         "guard-families": families_table(found, LITE_SMALL, ("mos", DEFAULT), STRANGERS),
-        "guard-imagenet": guards_table(by_network, FEW, near, STRANGERS),
+        "guard-imagenet": guards_table(of_imagenet, FEW, near, STRANGERS),
         "guard-shipped": guards_table(shipped, FEW, near, STRANGERS),
         "guard-classes": guards_table({name: found[name] for name in growing}, FEW, (), NEVER_SEEN),
         "guard-siblings": foretold_table(found["siblings"], kinds["procedural"], DEFAULT, SIBLINGS),
@@ -123,27 +134,45 @@ def write_up(found: Mapping[str, list[Figures]], out: Path) -> None:
     write_text(RESULTS, text)
 
 
-def _drawn(bench: Bench, seed: int) -> Iterator[Job]:
-    """Guards of thirty classes of `outliers`: on every network, and on the first with all foreign pictures."""
-    whole = bench.outliers
-    classes = draw_classes(len(whole.classes), seed)
-    first = bench.networks[LITE_SMALL].features("outliers", pixels.Pictures(whole))
-    own = own_pictures(whole, first, classes.known, seed)
+def _networks(bench: Bench, seed: int) -> Iterator[Job]:
+    """The default guard of thirty classes of `outliers` on each network; on the first, unseen siblings foretold."""
+    drawn = _draw(bench, seed)
     for name, network in bench.networks.items():
-        features = network.features("outliers", pixels.Pictures(whole))
-        strangers = {
-            SIBLINGS: features[np.isin(whole.labels, classes.unseen)],
-            DEVELOPMENT: features[np.isin(whole.labels, classes.development)],
-            **bench.strangers(STRANGERS, network, whole),
-        }
-        made = network.features(f"procedural-{seed}", procedural(own, seed))
-        for kind, foreign in foreign_kinds(made, features[np.isin(whole.labels, classes.exposed)]).items():
-            if name != LITE_SMALL and kind != "procedural":
-                continue
-            statistics = STATISTICS if kind == "procedural" else FEW
-            yield f"{name}, {kind}", partial(_judge, own.pictures(features, foreign), statistics, strangers, seed)
-            if name == LITE_SMALL and kind == "procedural":
-                yield "siblings", partial(_foretell, own.pictures(features, foreign), seed)
+        features = network.features("outliers", pixels.Pictures(bench.outliers))
+        foreign = [(network.features(f"procedural-{seed}", procedural(drawn.own, seed)), FOREIGN_A_STEP)]
+        own = drawn.own.pictures(features, foreign)
+        statistics = STATISTICS if name == LITE_SMALL else FEW
+        yield f"{name}, procedural", partial(_judge, own, statistics, _strangers(bench, drawn, network), seed)
+        if name == LITE_SMALL:
+            yield "siblings", partial(_foretell, own, seed)
+
+
+def _foreign_pictures(bench: Bench, seed: int) -> Iterator[Job]:
+    """The same classes on the first network, fitted with every other kind of foreign pictures."""
+    network, drawn = bench.networks[LITE_SMALL], _draw(bench, seed)
+    features = network.features("outliers", pixels.Pictures(bench.outliers))
+    made = network.features(f"procedural-{seed}", procedural(drawn.own, seed))
+    photographs = features[np.isin(bench.outliers.labels, drawn.classes.exposed)]
+    strangers = _strangers(bench, drawn, network)
+    for kind, foreign in foreign_kinds(made, photographs).items():
+        yield f"{LITE_SMALL}, {kind}", partial(_judge, drawn.own.pictures(features, foreign), FEW, strangers, seed)
+
+
+def _draw(bench: Bench, seed: int) -> Drawn:
+    """The same for every network: near copies are found by the features of the first."""
+    classes = draw_classes(len(bench.outliers.classes), seed)
+    features = bench.networks[LITE_SMALL].features("outliers", pixels.Pictures(bench.outliers))
+    return Drawn(classes, own_pictures(bench.outliers, features, classes.known, seed))
+
+
+def _strangers(bench: Bench, drawn: Drawn, network: Frozen) -> dict[str, Features]:
+    """Siblings, other classes and foreign sets."""
+    features, labels = network.features("outliers", pixels.Pictures(bench.outliers)), bench.outliers.labels
+    return {
+        SIBLINGS: features[np.isin(labels, drawn.classes.unseen)],
+        DEVELOPMENT: features[np.isin(labels, drawn.classes.development)],
+        **bench.foreign_sets(STRANGERS, network, bench.outliers),
+    }
 
 
 def _growing(bench: Bench, seed: int) -> Iterator[Job]:
@@ -151,7 +180,7 @@ def _growing(bench: Bench, seed: int) -> Iterator[Job]:
     network = bench.networks[LITE_SMALL]
     for name, whole, counts in (("CIFAR-100", bench.cifar, CLASS_COUNTS), ("outliers", bench.outliers, (None,))):
         features = network.features(name.lower(), pixels.Pictures(whole))
-        strangers = bench.strangers(NEVER_SEEN, network, whole)
+        strangers = bench.foreign_sets(NEVER_SEEN, network, whole)
         order = np.random.default_rng(seed).permutation(len(whole.classes))
         for count in counts:
             own = own_pictures(whole, features, order[:count], seed).pictures(features)
