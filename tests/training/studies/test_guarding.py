@@ -17,7 +17,7 @@ from training.studies.guard_material import Frozen
 from training.studies.guarding import DEFAULT, STATISTICS, Bench
 from training.studies.guards import Figures
 
-TABLES = ("statistics", "outliers", "families", "imagenet", "shipped", "classes", "siblings")
+TABLES = ("statistics", "outliers", "families", "imagenet", "without-imagenet", "classes", "siblings")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     extractor = backbone("R11-tiny")
     networks = {
         name: Frozen(extractor, 16, tmp_path / f"features {place}")
-        for place, name in enumerate((guarding.LITE_SMALL, guarding.LITE_LARGE, guarding.SHIPPED))
+        for place, name in enumerate((guarding.LITE_SMALL, guarding.LITE_LARGE, guarding.WITHOUT_IMAGENET))
     }
     outliers = read_data_set(tmp_path / "outliers")
     return Bench(tmp_path, outliers, outliers, networks)
