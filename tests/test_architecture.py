@@ -36,6 +36,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "data",
         },
         "studies": {
+            "bundling",
             "evaluation",
             "decision",
             "fitting",

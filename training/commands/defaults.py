@@ -15,6 +15,7 @@ from training.data.sets import DataSet
 from training.decision.statistic import MOS
 from training.model.backbone import Backbone
 from training.model.backbones import backbone
+from training.model.efficientnet_lite import LITE0
 
 DECIDES_OWN = "mos+logit+residual+cosine"
 """For heads on a frozen backbone, which are how people's own folders are fitted: MOS with what it lacks."""
@@ -38,6 +39,11 @@ def shares(pictures: int, *, paper: bool) -> tuple[float, float]:
 def decide_by(*, paper: bool, on_features: bool) -> str:
     """The statistic that decides: MOS where the network itself was fitted, and so learnt what *others* are."""
     return DECIDES_OWN if on_features and not paper else MOS
+
+
+def backbone_rate(name: str) -> float:
+    """The backbone's learning rate as a share of the heads': one without norms is soon driven out of its range."""
+    return 0.002 if name == LITE0 else 1.0
 
 
 def outliers(*, paper: bool, on_features: bool) -> tuple[str, ...]:

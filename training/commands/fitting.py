@@ -175,7 +175,8 @@ def train(
         if as_paper:
             numbers = options.paper(given, common, count, settings, on_features=on_features)
         else:
-            numbers = options.one_cycle(given, common, setting or (), count if on_features else None)
+            rates = {"backbone_rate": defaults.backbone_rate(name)}
+            numbers = options.one_cycle(given, common | rates, setting or (), count if on_features else None)
         side, load_side = options.sizes(size, name, start, whole, cropped=as_paper)
         config = RunConfig(
             data=data.resolve(),

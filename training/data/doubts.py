@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from training.data.drawing import classes_of_one_series
-from training.data.series import Likeness, nearest
+from training.data.series import Likeness, classes_of_one_series, nearest
 from training.data.splits import Split
 
 TOO_LIKE = 0.5

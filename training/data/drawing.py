@@ -32,12 +32,6 @@ def draw_series(labels: NDArray[np.int64], series: Series, fractions: Sequence[f
     return part_of[series]
 
 
-def classes_of_one_series(labels: NDArray[np.int64], series: Series) -> int:
-    """How many classes cannot be held out: all their pictures are of one series."""
-    pairs = np.unique(np.stack([labels, series], axis=1), axis=0)
-    return int((np.unique(pairs[:, 0], return_counts=True)[1] == 1).sum())
-
-
 def _take(
     contents: list[Content], free: list[int], wanted: list[float], left: list[int], *, at_least: int
 ) -> list[int]:

@@ -75,14 +75,23 @@ def find_series(
     """The series of a data set: what the pattern tells joined with copies, else what looks alike.
 
     `thumbnails` are grey (N, H, W), `features` (N, D) a trained backbone's, where they are at hand. Beside a pattern
-    only copies count: two shelves that merely look alike would join two whole shops.
+    only copies count: two shelves that merely look alike would join two whole shops. Nor does likeness count where it
+    makes most classes one series: it then tells what the classes are, and nothing could be held out.
     """
     small = by_thumbnails(thumbnails)
+    copies = near_copies(replace(small, near=COPY_NEAR), data.labels)
     if group_by is not None:
-        copies = near_copies(replace(small, near=COPY_NEAR), data.labels)
         return joined(by_pattern(data.paths, group_by)[1], copies)
     alike = near_copies(small, data.labels)
-    return alike if features is None else joined(alike, near_copies(by_features(features), data.labels))
+    if features is not None:
+        alike = joined(alike, near_copies(by_features(features), data.labels))
+    return copies if 2 * classes_of_one_series(data.labels, alike) > len(data.classes) else alike
+
+
+def classes_of_one_series(labels: NDArray[np.int64], series: Series) -> int:
+    """How many classes cannot be held out: all their pictures are of one series."""
+    pairs = np.unique(np.stack([labels, series], axis=1), axis=0)
+    return int((np.unique(pairs[:, 0], return_counts=True)[1] == 1).sum())
 
 
 def by_pattern(paths: Iterable[str], pattern: str) -> tuple[tuple[str, ...], Series]:

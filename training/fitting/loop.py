@@ -130,7 +130,7 @@ def fit(
     stream = batches.stream(first)
     for step, batch in track(stream, batches.steps - first, "step") if rank() == 0 else stream:
         for group in state.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(step, batches.steps)
+            group["lr"] = recipe.learning_rate_at(step, batches.steps) * group["share"]
         log.add(take_step(objective, batch, recipe, state.optimizer))
         if state.averaged is not None:
             state.averaged.update_parameters(network)
@@ -197,7 +197,7 @@ def _place(network: Heads, recipe: Recipe) -> None:
 
 def _start(network: Model, recipe: Recipe) -> State[Model]:
     optimizer = torch.optim.SGD(
-        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        _parameter_groups(network, recipe.backbone_rate),
         recipe.learning_rate,
         recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -207,6 +207,15 @@ def _start(network: Model, recipe: Recipe) -> State[Model]:
     if recipe.average_decay:
         averaged = AveragedModel(network, multi_avg_fn=_exponential_average(recipe.average_decay))
     return State(network, averaged, optimizer)
+
+
+def _parameter_groups(network: Heads, backbone_rate: float) -> list[dict[str, Any]]:
+    """What is fitted of the heads and of the backbone, each with its share of the learning rate."""
+    fitted = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    of_backbone = [parameter for name, parameter in fitted if name.startswith("backbone.")]
+    of_heads = [parameter for name, parameter in fitted if not name.startswith("backbone.")]
+    groups = [{"params": of_heads, "share": 1.0}, {"params": of_backbone, "share": backbone_rate}]
+    return [group for group in groups if group["params"]]
 
 
 def _exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:

@@ -25,6 +25,7 @@ class Recipe:
     supports: tuple[int, ...] | None = None  # of a BiT-HyperRule schedule, instead of epochs
     flat_weight: float = 1.0
     group_weight: float = 1.0
+    backbone_rate: float = 1.0  # the backbone's learning rate as a share of the heads'
     momentum: float = 0.9
     nesterov: bool = False
     warm_up: float = 0.15  # share of a one-cycle schedule's steps
@@ -78,6 +79,7 @@ def one_cycle(
     augmentation: str = "standard",
     flat_weight: float = 1.0,
     group_weight: float = 1.0,
+    backbone_rate: float = 1.0,
     outlier_share: float = 0.5,
     outlier_weight: float = 0.5,
     teacher_weight: float = 0.0,
@@ -95,6 +97,7 @@ def one_cycle(
         augmentation=augmentation,
         flat_weight=flat_weight,
         group_weight=group_weight,
+        backbone_rate=backbone_rate,
         nesterov=True,
         average_decay=0.998,
         outlier_share=outlier_share,

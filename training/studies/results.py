@@ -64,11 +64,12 @@ def write_up(out: Path) -> None:
             shutil.copyfile(picture, PICTURES / f"{name}-{picture.name}")
     text = RESULTS.read_text("utf-8")
     for name, table in tables.items():
-        text = _put(text, name, table.strip())
+        text = put(text, name, table.strip())
     write_text(RESULTS, text)
 
 
-def _put(text: str, name: str, table: str) -> str:
+def put(text: str, name: str, table: str) -> str:
+    """`text` of RESULTS.md with a table between its markers. Raises TrainingError where there are none."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     if begin not in text or end not in text:
         raise TrainingError(f"{RESULTS} has no place for {name}; write {begin} and {end} where its table belongs.")

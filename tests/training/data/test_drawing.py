@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from training.data.drawing import classes_of_one_series, draw_series
+from training.data.drawing import draw_series
+from training.data.series import classes_of_one_series
 
 
 def drawn(sizes: list[list[int]], fractions: tuple[float, ...], seed: int = 0) -> tuple[np.ndarray, ...]:

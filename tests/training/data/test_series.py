@@ -140,3 +140,19 @@ def test_flat_pictures_are_alike_to_none() -> None:
 def _with_survey(folder: Path) -> tuple[DataSet, np.ndarray]:
     data = read_data_set(folder)
     return data, survey(data).thumbnails
+
+
+def test_likeness_that_makes_most_classes_one_series_counts_nothing(tmp_path: Path) -> None:
+    """It tells what the classes are; with it nothing of them could be held out, so only copies belong together."""
+    generator = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        for place in range(4):
+            noise = Image.fromarray(generator.integers(0, 256, (16, 16, 3), np.uint8))
+            noise.save(tmp_path / name / f"{place}.png")
+    data = read_data_set(tmp_path)
+    centres = np.eye(64)[data.labels] * 10 + generator.normal(0, 0.1, (12, 64))
+    assert len(set(find_series(data, survey(data).thumbnails, centres).tolist())) == 12
+    one_class_alike = np.where(data.labels[:, None] == 0, centres, generator.normal(0, 1, (12, 64)))
+    series = find_series(data, survey(data).thumbnails, one_class_alike)
+    assert len(set(series[data.labels == 0].tolist())) == 1

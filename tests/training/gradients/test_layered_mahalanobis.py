@@ -36,7 +36,7 @@ def network() -> Network:
 
 
 @pytest.fixture(scope="module")
-def images() -> Tensor:
+def images(network: Network) -> Tensor:
     """The pictures as the backbone takes them."""
     return network.backbone.normalise(torch.from_numpy(PIXELS))
 
