@@ -82,7 +82,7 @@ def test_a_job_judges_every_set_by_every_statistic(bench: Bench, monkeypatch: py
 
 def test_the_default_statistic_is_the_one_that_train_takes() -> None:
     """The tables are of what people get."""
-    assert defaults.decide_by(paper=False) == DEFAULT
+    assert defaults.decide_by(paper=False, on_features=True) == DEFAULT
 
 
 def test_the_file_in_the_repository_has_every_table() -> None:
