@@ -44,7 +44,7 @@ DecideBy = Annotated[
     str | None,
     typer.Option(
         help="What decides: mos, logit, knn, residual, cosine, or several joined by +.",
-        show_default="mos+logit+residual+cosine for heads alone, else mos; a run's own at export",
+        show_default="mos+logit+residual+cosine for heads on ImageNet features, else mos; a run's own at export",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn by chance.", min=0)]

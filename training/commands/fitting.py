@@ -142,7 +142,6 @@ def train(
     blocks = options.open_blocks(open_blocks)
     on_features = blocks == 0 and not online
     as_paper = recipe is RecipeName.PAPER
-    decides = options.decide_by(decide_by, defaults.decide_by(paper=as_paper, on_features=on_features))
     taught_by = options.teacher(teacher, on_features=on_features)
     sources = options.outlier_sources(outliers, defaults.outliers(paper=as_paper, on_features=on_features))
     given = {
@@ -165,6 +164,7 @@ def train(
     }
     with process_group():
         name, start = options.starting_point(blocks, backbone, weights)
+        decides = options.decide_by(decide_by, defaults.decide_by(name, paper=as_paper, on_features=on_features))
         substitutes = settings.unreadable == "official"
         whole, seen = read_checked(data, substitutes=substitutes, seed=seed, warn=options.warn)
         held_out = options.shares(calibration, validation, defaults.shares(len(whole), paper=as_paper))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from service.verdict import accepts
 from training.bundling.guarantee import threshold_rank
 from training.bundling.siblings import Pictures
-from training.decision.statistic import Material, fit_statistic, scores
+from training.decision.statistic import Material, fit_statistic, held_out_of, scores
 from training.detectors import DETECTORS, Head, Outputs
 from training.evaluation.metrics import TPR, auroc, fpr95
 from training.files import write_text
@@ -44,8 +44,9 @@ def judge_guard(
     """
     heads = fit_heads(own.views, own.fitted, own.labels[own.fitted], grouping, recipe, own.foreign)
     served = own.views[0]
-    material = Material(_f32(served[own.fitted]), own.labels[own.fitted], _f32(served[own.validation]))
-    held_out = _f32(served[own.calibration])
+    fitted, held_out = _f32(served[own.fitted]), _f32(served[own.calibration])
+    of_moments = held_out_of(_f32(served[own.validation]), held_out, fitted)
+    material = Material(fitted, own.labels[own.fitted], of_moments)
     figures: dict[str, dict[str, Any]] = {}
     for name in statistics:
         score = _scorer(name, heads, material, recipe.seed)

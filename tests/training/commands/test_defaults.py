@@ -23,14 +23,15 @@ def test_small_sets_hold_out_more_for_the_threshold(pictures: int, calibration: 
 def test_the_papers_recipe_keeps_the_papers_choices() -> None:
     """Its shares whatever the size, its score, and no foreign picture."""
     assert defaults.shares(200, paper=True) == defaults.shares(10**6, paper=True) == (0.1, 0.02)
-    assert defaults.decide_by(paper=True, on_features=True) == "mos"
+    assert defaults.decide_by(LITE0, paper=True, on_features=True) == "mos"
     assert defaults.outliers(paper=True, on_features=True) == ()
 
 
 def test_heads_alone_are_decided_by_parts_that_can_be_made() -> None:
-    """MOS among them; a network that was fitted itself has learnt what *others* are, and MOS alone decides."""
-    assert "mos" in part_names(defaults.decide_by(paper=False, on_features=True))
-    assert defaults.decide_by(paper=False, on_features=False) == "mos"
+    """MOS among them; where the network itself was fitted, or knows little of the world, MOS alone decides."""
+    assert "mos" in part_names(defaults.decide_by(LITE0, paper=False, on_features=True))
+    assert defaults.decide_by(LITE0, paper=False, on_features=False) == "mos"
+    assert defaults.decide_by("R35-s2", paper=False, on_features=True) == "mos"
 
 
 def test_made_outliers_come_where_they_cost_a_look_up() -> None:

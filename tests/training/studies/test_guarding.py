@@ -12,6 +12,7 @@ from training.commands import defaults
 from training.data.sets import read_data_set
 from training.fitting.recipes import one_cycle
 from training.model.backbones import backbone
+from training.model.efficientnet_lite import LITE0
 from training.studies import guard_material, guarding, guards, results
 from training.studies.guard_material import Frozen
 from training.studies.guarding import DEFAULT, STATISTICS, Bench
@@ -82,7 +83,7 @@ def test_a_job_judges_every_set_by_every_statistic(bench: Bench, monkeypatch: py
 
 def test_the_default_statistic_is_the_one_that_train_takes() -> None:
     """The tables are of what people get."""
-    assert defaults.decide_by(paper=False) == DEFAULT
+    assert defaults.decide_by(LITE0, paper=False, on_features=True) == DEFAULT
 
 
 def test_the_file_in_the_repository_has_every_table() -> None:
