@@ -22,6 +22,7 @@ from PIL import Image
 from service import preprocess
 from service.bundle import Bundle, read_bundle
 from service.inference import canaries, engine
+from service.inference.batcher import Batcher
 from service.settings import DEFAULT_BUNDLE
 from tests.service.running_app import RunningApp, running_app
 from tests.tiny_bundle import png, write_tiny_bundle
@@ -63,10 +64,10 @@ class Session:
 
 
 class Watch:
-    """A running application, its session, and the checks of its canaries as they begin and end."""
+    """A running application, its session, its batcher, and the checks of its canaries as they begin and end."""
 
-    def __init__(self, running: RunningApp, session: Session, checks: list[int]) -> None:
-        self.running, self.session, self._checks = running, session, checks
+    def __init__(self, running: RunningApp, session: Session, batcher: Batcher[Any, Any], checks: list[int]) -> None:
+        self.running, self.session, self._batcher, self._checks = running, session, batcher, checks
 
     async def next_check(self) -> None:
         """Wait for the end of the first check that begins from now on."""
@@ -88,7 +89,7 @@ class Watch:
     async def wait_for_queue(self, images: int) -> None:
         """Wait until *images* are decoded and wait for the engine."""
         async with asyncio.timeout(60):
-            while self.running.sample("mos_queue_depth") != images:  # noqa: ASYNC110  what a prober does
+            while self._batcher.depth != images:  # noqa: ASYNC110  nobody is told when an image is decoded
                 await asyncio.sleep(0.001)
 
 
@@ -99,27 +100,35 @@ Start = Callable[..., Any]
 def watched(monkeypatch: pytest.MonkeyPatch) -> Start:
     """Run the application with a session that a test can spoil and with checks that it can wait for."""
     sessions: list[Session] = []
+    batchers: list[Batcher[Any, Any]] = []
     checks = [0, 0]  # begun, ended
-    make, check = engine._session, canaries.CanaryChecks.check
+    make, check, start_batcher = engine._session, canaries.CanaryChecks.check, Batcher.start
 
     def spoilable(bundle: Bundle, provider: Any, threads: int, max_batch_size: int) -> Session:
         session = Session(make(bundle, "cpu", threads, max_batch_size), engine._RUNTIME_NAMES[provider])
         sessions.append(session)
         return session
 
-    async def counted(self: canaries.CanaryChecks) -> None:
+    async def counted(self: canaries.CanaryChecks) -> float | None:
         checks[0] += 1
-        await check(self)
-        checks[1] += 1
+        try:
+            return await check(self)
+        finally:
+            checks[1] += 1
+
+    def noted(self: Batcher[Any, Any]) -> None:
+        batchers.append(self)
+        start_batcher(self)
 
     monkeypatch.setattr(engine, "_session", spoilable)
+    monkeypatch.setattr(Batcher, "start", noted)
     monkeypatch.setattr(canaries.CanaryChecks, "check", counted)
 
     @asynccontextmanager
     async def start(bundle: Path, **settings: object) -> AsyncIterator[Watch]:
         async with running_app(bundle, **{"canary_interval_seconds": INTERVAL_SECONDS} | settings) as running:
             await running.until_ready()
-            yield Watch(running, sessions[-1], checks)
+            yield Watch(running, sessions[-1], batchers[-1], checks)
 
     return start
 
