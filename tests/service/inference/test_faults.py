@@ -10,8 +10,9 @@ import math
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -33,8 +34,18 @@ RED, BLUE, GREY, BLACK = png((235, 20, 20)), png((20, 20, 235)), png((128, 128, 
 INTERVAL_SECONDS = 0.02
 TOLERANCE = 0.01  # of the canaries, as it ships
 
-Outputs = list[NDArray[Any]]  # one array a name, (N, ...)
-Fault = Callable[[Callable[[], Outputs], list[str], int], Outputs]  # a run, the outputs' names, N -> the outputs
+Outputs = list[NDArray[Any]]  # (N, ...) each
+
+
+class Run(NamedTuple):
+    """One run of a session: what it would give, for how many images, and what the run before gave."""
+
+    outputs: Callable[[], Outputs]
+    images: int
+    previous: Outputs
+
+
+Fault = Callable[[Run], Outputs]
 
 
 class Session:
@@ -45,6 +56,7 @@ class Session:
         self.fault: Fault | None = None
         self.provider = provider
         self.batch_sizes: list[int] = []
+        self._previous: Outputs = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -53,14 +65,10 @@ class Session:
         return [self.provider]
 
     def run(self, names: list[str], feed: dict[str, NDArray[np.uint8]]) -> Outputs:
-        count = len(feed["images"])
-        self.batch_sizes.append(count)
-
-        def real() -> Outputs:
-            outputs: Outputs = self._session.run(names, feed)
-            return outputs
-
-        return real() if self.fault is None else self.fault(real, names, count)
+        self.batch_sizes.append(len(feed["images"]))
+        run = Run(partial(self._session.run, names, feed), len(feed["images"]), self._previous)
+        self._previous = run.outputs() if self.fault is None else self.fault(run)
+        return self._previous
 
 
 class Watch:
@@ -136,42 +144,33 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Start:
 # --- Faults of the session ---
 
 
-def dead(run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
+def dead(run: Run) -> Outputs:
     raise RuntimeError("CUDA error 700: an illegal memory access was encountered")
 
 
-def nan_in_the_first_row(run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
-    outputs = run()
+def nan_in_the_first_row(run: Run) -> Outputs:
+    outputs = run.outputs()
     for output in outputs:
         if output.dtype == np.float32:
             output[0] = np.nan
     return outputs
 
 
-def previous_batch() -> Fault:
-    """Every run gives the outputs of the one before, where that had as many rows."""
-    last: Outputs | None = None
+class PreviousBatch:
+    """Every run gives the outputs of the one before."""
 
-    def fault(run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
-        nonlocal last
-        own = run()
-        stale, last = (own if last is None else last), own
+    def __init__(self) -> None:
+        self._own: Outputs | None = None
+
+    def __call__(self, run: Run) -> Outputs:
+        stale = run.previous if self._own is None else self._own
+        self._own = run.outputs()
         return stale
 
-    return fault
 
-
-def constant() -> Fault:
-    """Every row is the first one that the model gave."""
-    first: Outputs | None = None
-
-    def fault(run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
-        nonlocal first
-        if first is None:
-            first = [output[:1] for output in run()]
-        return [np.repeat(output, count, axis=0) for output in first]
-
-    return fault
+def constant(run: Run) -> Outputs:
+    """Every row is the first one of the run before, and so the same one from then on."""
+    return [np.repeat(output[:1], run.images, axis=0) for output in run.previous]
 
 
 @pytest.mark.parametrize(
@@ -179,8 +178,8 @@ def constant() -> Fault:
     [
         (dead, "could not be judged", None),
         (nan_in_the_first_row, "could not be judged", None),
-        (previous_batch(), "deviate by inf", math.inf),
-        (constant(), "deviate by inf", math.inf),
+        (PreviousBatch(), "deviate by inf", math.inf),
+        (constant, "deviate by inf", math.inf),
     ],
     ids=["dead", "NaN", "another batch's rows", "a constant"],
 )
@@ -234,10 +233,10 @@ class Held:
         self.entered = threading.Event()
         self.released = threading.Event()
 
-    def __call__(self, run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
+    def __call__(self, run: Run) -> Outputs:
         self.entered.set()
         assert self.released.wait(timeout=60), "the test never released the session"
-        return run()
+        return run.outputs()
 
 
 @asynccontextmanager
