@@ -168,6 +168,19 @@ class PreviousBatch:
         return stale
 
 
+def shifted_by_one(run: Run) -> Outputs:
+    """Every image of a batch gets its neighbour's row."""
+    return [np.roll(output, 1, axis=0) for output in run.outputs()]
+
+
+def nan_in_the_last_of_many(run: Run) -> Outputs:
+    outputs = run.outputs()
+    for output in outputs:
+        if output.dtype == np.float32 and run.images > 1:
+            output[-1] = np.nan
+    return outputs
+
+
 def constant(run: Run) -> Outputs:
     """Every row is the first one of the run before, and so the same one from then on."""
     return [np.repeat(output[:1], run.images, axis=0) for output in run.previous]
@@ -180,8 +193,10 @@ def constant(run: Run) -> Outputs:
         (nan_in_the_first_row, "could not be judged", None),
         (PreviousBatch(), "deviate by inf", math.inf),
         (constant, "deviate by inf", math.inf),
+        (shifted_by_one, "deviate by inf", math.inf),
+        (nan_in_the_last_of_many, "could not be judged", None),
     ],
-    ids=["dead", "NaN", "another batch's rows", "a constant"],
+    ids=["dead", "NaN", "another batch's rows", "a constant", "rows shifted by one", "NaN in the last row of many"],
 )
 async def test_a_fault_of_the_session_is_seen_by_the_next_check(
     watched: Start,
@@ -420,6 +435,26 @@ async def test_a_session_that_hangs_is_seen_by_the_deadline_of_the_next_check(
         assert [record.exc_info[0].__name__ for record in failures(caplog)][:1] == ["DeadlineExceeded"]
         watch.session.fault = None
         held.released.set()
+        await watch.next_check()
+        assert await watch.is_ready()
+
+
+async def test_a_session_that_hangs_is_seen_though_the_queue_is_full(
+    watched: Start, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Canaries have places of their own: callers that wait in vain, and are refused, do not hide what is wrong."""
+    monkeypatch.setattr(canaries, "DEADLINE_SECONDS", 0.2)
+    async with watched(tiny_bundle.path, max_queue=2, max_batch_size=1, canary_interval_seconds=0.2) as watch:
+        await watch.next_check()
+        watch.session.fault = held = Held()
+        waiting = [asyncio.create_task(watch.post(RED))]
+        await asyncio.to_thread(held.entered.wait, 60)
+        waiting += [asyncio.create_task(watch.post(RED)) for _ in range(2)]
+        await watch.next_check()
+        assert not await watch.is_ready()
+        watch.session.fault = None
+        held.released.set()
+        await asyncio.gather(*waiting)
         await watch.next_check()
         assert await watch.is_ready()
 
