@@ -20,7 +20,7 @@ from prometheus_client import (
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from service.bundle import Calibration, Manifest, read_bundle
+from service.bundle import Bundle, Calibration, read_bundle
 from service.http.api_keys import read_api_keys
 from service.http.body import BodyLimiter
 from service.http.middleware import ExchangeMiddleware
@@ -126,7 +126,7 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
     if bundle.calibration is None:
         return Guard(bundle, engine.provider, Health("uncalibrated"))
     health = Health("starting")
-    pipeline = _build_pipeline(settings, bundle.manifest, bundle.calibration, engine, health, metrics)
+    pipeline = _build_pipeline(settings, bundle, bundle.calibration, engine, health, metrics)
     checks = CanaryChecks(
         bundle.canaries,
         pipeline,
@@ -146,22 +146,22 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
 
 
 def _build_pipeline(
-    settings: Settings, manifest: Manifest, calibration: Calibration, engine: Engine, health: Health, metrics: Metrics
+    settings: Settings, bundle: Bundle, calibration: Calibration, engine: Engine, health: Health, metrics: Metrics
 ) -> Pipeline:
     batcher: Batcher[Image, Row] = Batcher(
         partial(run_engine, engine, health),
         max_batch_size=settings.max_batch_size,
         max_wait_seconds=settings.max_wait_ms / 1000,
-        max_queue=settings.max_queue,
+        max_queue=settings.max_queue + len(bundle.canaries),  # callers are refused before; the canaries never are
         on_batch=metrics.batch,
     )
     return Pipeline(
-        input_spec=manifest.input,
+        input_spec=bundle.manifest.input,
         max_pixels=settings.max_pixels,
         decode_threads=settings.decode_threads,
         max_queue=settings.max_queue,
         batcher=batcher,
-        judge=judge_of(manifest, calibration),
+        judge=judge_of(bundle.manifest, calibration),
     )
 
 
