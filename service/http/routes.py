@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +22,13 @@ from service.http.problems import problem_document
 from service.http.recording import record_prediction, record_problem, record_stage
 from service.inference.health import Health
 from service.inference.pipeline import Pipeline, Prediction
+from service.verdict import Verdict
 from service.watch.metrics import CONTENT_TYPE, Metrics
 
 router = APIRouter()
+
+# Hears of a verdict: the request's id, the picture's place in it, the verdict, and the manifest of the model.
+OnVerdict = Callable[[str, int, Verdict, Manifest], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Serving:
     pipeline: Pipeline | None  # None where the bundle is not calibrated
     deadline_seconds: float
     max_files: int
+    on_verdict: Sequence[OnVerdict]
 
     def ready_pipeline(self) -> Pipeline:
         """Return the pipeline; raises NotReady while no verdict may be given."""
@@ -89,7 +94,7 @@ async def predict_batch(request: Request) -> Response:
         outcomes = await asyncio.gather(
             *(upload.pipeline.predict(image, deadline=upload.deadline) for image in images), return_exceptions=True
         )
-    return JSONResponse([_document(outcome, serving, exchange) for outcome in outcomes])
+    return JSONResponse([_document(outcome, serving, exchange, index) for index, outcome in enumerate(outcomes)])
 
 
 @router.get(
@@ -162,10 +167,14 @@ async def _upload(request: Request, serving: Serving, exchange: Exchange) -> Asy
             yield _Upload(content, pipeline, now + serving.deadline_seconds)
 
 
-def _document(outcome: Prediction | BaseException, serving: Serving, exchange: Exchange) -> dict[str, Any]:
-    """Record what became of one image, and return its verdict or its problem."""
+def _document(
+    outcome: Prediction | BaseException, serving: Serving, exchange: Exchange, index: int = 0
+) -> dict[str, Any]:
+    """Record what became of image *index* of an exchange, and return its verdict or its problem."""
     if isinstance(outcome, Prediction):
         record_prediction(outcome, exchange, serving.metrics)
+        for tell in serving.on_verdict:
+            tell(exchange.request_id, index, outcome.verdict, serving.manifest)
         return verdict_document(outcome.verdict, serving.manifest, exchange.request_id)
     if not isinstance(outcome, Exception):
         raise outcome
