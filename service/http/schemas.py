@@ -99,8 +99,8 @@ class Label(BaseModel):
     label: Annotated[
         str,
         Field(
-            description="`in`, `out`, or the class that the picture shows, which also says `in`. A class that itself is "
-            "called `in` or `out` cannot be named here: the two words always are the sides."
+            description="`in`, `out`, or the class that the picture shows, which also says `in`. A class that is "
+            "itself called `in` or `out` cannot be named here: the two words always are the sides."
         ),
     ]
     index: Annotated[int, Field(ge=0, lt=2**31, description="The picture's place in a /predict/batch.")] = 0
