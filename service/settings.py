@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         ),
     ] = None
     feedback_remember: Annotated[
-        PositiveInt, Field(description="Most verdicts that are remembered until their labels come.")
+        PositiveInt, Field(description="Most verdicts remembered until their labels come, some 350 bytes each.")
     ] = 100_000
 
     @field_validator("api_keys_file", "feedback_keys_file")
@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     @classmethod
     def _has_a_place_for_labels(cls, path: Path | None, others: ValidationInfo) -> Path | None:
         if path is None and others.data.get("feedback_keys_file") is not None:
-            raise ValueError("MOS_FEEDBACK_KEYS_FILE is set, so labels will come; name the file to write them to")
+            raise ValueError("labels will come, for MOS_FEEDBACK_KEYS_FILE is set; name the file to write them to")
         return path
 
 
