@@ -79,7 +79,9 @@ def test_401_without_one_of_its_keys(server: ServerProcess) -> None:
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_404_where_it_is_off_and_405_for_another_method(tiny_bundle: Bundle, server: ServerProcess, tmp_path: Path):
+def test_404_where_it_is_off_and_405_for_another_method(
+    tiny_bundle: Bundle, server: ServerProcess, tmp_path: Path
+) -> None:
     """Without a keys file it is a path like any unknown one."""
     assert httpx.get(f"{server.url}/feedback", timeout=60).status_code == 405
     with running_server(tmp_path, bundle=tiny_bundle.path) as closed:
