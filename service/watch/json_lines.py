@@ -126,8 +126,8 @@ class LineFile:
 
     def _open(self) -> None:
         self._close()
-        # Not blocking, for a pipe without a reader would hold the start for ever.
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
+        # For reading too, because of the torn line; and a pipe that is opened so does not wait for its reader.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

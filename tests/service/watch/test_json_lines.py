@@ -132,6 +132,23 @@ def test_a_full_disk_is_told_once_and_survived(tmp_path: Path, caplog: pytest.Lo
     assert (record.levelno, str(tmp_path) in record.getMessage()) == (logging.ERROR, True)
 
 
+def test_a_write_that_is_cut_short_tears_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is room again before the next write, that begins a line of its own."""
+    write = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        return write(descriptor, data[: len(data) // 2])
+
+    file = line_file(tmp_path / "lines")
+    monkeypatch.setattr(os, "write", half)
+    assert file.write(numbered_lines(5)) == 5
+    file.close()
+    lines = (tmp_path / "lines").read_bytes().splitlines(keepends=True)
+    assert [line for line in lines if len(line) == 100] == numbered_lines(5)
+    assert len(lines) == 6
+
+
 def test_a_folder_that_goes_and_comes_back_is_survived(tmp_path: Path) -> None:
     """A volume may be away for a while."""
     folder = tmp_path / "volume"
