@@ -22,8 +22,8 @@ from service.watch.json_lines import LineFile
 from service.watch.metrics import Metrics
 
 MAX_BODY_BYTES = 16 * 1024
-# So many bodies are held at one time, the labels that wait for the disk among them.
-MAX_BODIES = 64
+# Of all bodies that are held at one time, those of labels that wait for the disk among them.
+MAX_BUFFERED_BYTES = 64 * MAX_BODY_BYTES
 # A disk that has not taken a label by then is blocked.
 WRITE_SECONDS = 5.0
 # A label takes some 400 bytes, so this is room for two and a half million; none is ever deleted to make more.
@@ -55,7 +55,7 @@ def open_desk(
     writer.start()
     metrics.describe_feedback()
     limiter = BodyLimiter(
-        max_body_bytes=MAX_BODY_BYTES, max_buffered_bytes=MAX_BODIES * MAX_BODY_BYTES, timeout_seconds=timeout_seconds
+        max_body_bytes=MAX_BODY_BYTES, max_buffered_bytes=MAX_BUFFERED_BYTES, timeout_seconds=timeout_seconds
     )
     try:
         yield FeedbackDesk(keys, limiter, VerdictMemory(max_verdicts), writer, metrics)
