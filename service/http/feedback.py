@@ -82,7 +82,7 @@ async def feedback(request: Request) -> Response:
     check_api_key(request.scope["headers"], desk.keys)
     with Body(desk.body_limiter) as body:
         content = await body.read(request.receive, exchange_of(request).content_length)
-        label = read_label(content, request.app.state.serving.manifest.classes)
+        label = read_label(content, request.app.state.serving.swap.guard.manifest.classes)
         verdict = desk.memory.recall(label.key)
         await _write(feedback_line(label, verdict, time.time()), desk)
     if not desk.memory.is_first_label(label.key):
