@@ -17,7 +17,7 @@ from service.watch.feedback import Feedback
 from service.watch.json_lines import LineFile
 from tests.full_disk import full_disk
 from tests.service.running_app import RunningApp, running_app
-from tests.tiny_bundle import CLASSES, png
+from tests.tiny_bundle import CLASSES, png, write_tiny_bundle
 
 RED = png((235, 20, 20))
 GREY = png((128, 128, 128))
@@ -74,6 +74,24 @@ async def test_a_class_meets_the_prediction_of_its_picture(labelling: RunningApp
     agreed = {agrees: labelling.sample("mos_feedback_classes_total", agrees=agrees) for agrees in ("yes", "unknown")}
     assert agreed == {"yes": 1, "unknown": 1}
     assert labelling.sample("mos_feedback_total", label="in", decision="out") == 1
+
+
+async def test_a_label_goes_to_the_bundle_that_judged(tmp_path: Path, keys: Path) -> None:
+    """After another bundle took its place, the line still names the one that was wrong or right."""
+    place = write_tiny_bundle(tmp_path / "bundle").path
+    logs = {"feedback_keys_file": keys, "feedback_log": tmp_path / "labels", "verdict_log": tmp_path / "verdicts"}
+    async with running_app(place, **logs) as running:
+        await running.until_ready()
+        for version in ("1", "2"):
+            response = await running.client.post("/predict", content=RED, headers={"X-Request-ID": version})
+            assert response.json()["version"] == version
+            write_tiny_bundle(place, version="2")
+            await running.app.state.serving.swap.reload()
+        for request_id in ("1", "2"):
+            await send(running, request_id=request_id, label="in")
+    assert [line["version"] for line in lines(tmp_path)] == ["1", "2"]
+    verdicts = [json.loads(line) for line in (tmp_path / "verdicts").read_text().splitlines()]
+    assert [line["version"] for line in verdicts] == ["1", "2"]
 
 
 async def test_an_unknown_id_is_taken(labelling: RunningApp, tmp_path: Path) -> None:
