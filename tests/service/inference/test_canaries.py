@@ -61,10 +61,8 @@ class Watched:
         return not self.health.faults
 
     async def check(self) -> None:
-        """Check once and keep the deviation, where there was one to tell."""
-        largest = await self.watch.check()
-        if largest is not None:
-            self.deviations.append(largest)
+        """Check once and keep the deviation."""
+        self.deviations.append(await self.watch.check())
 
 
 @asynccontextmanager
