@@ -1,22 +1,22 @@
 """Whether the scores still come from the distribution that the calibration saw: an e-detector on their p-values.
 
-The p-values of a *fixed* calibration set are not exactly uniform: given the set, the share of scores below its r-th
-smallest is some F(s_(r)), distributed as Beta(r, n + 1 - r), and not r / (n + 1). A test of uniformity would find that
-difference as if it were drift. So what is tested is not uniformity but
+The p-values of a *fixed* calibration set are not exactly uniform. Its order statistics s_(r) cut the scores, and so the
+p-values, into cells; given the set, the chances D of the cells are some numbers, distributed as Dirichlet with a
+parameter of r' - r for the cell between s_(r) and s_(r'). A test of uniformity would in time find what they differ from
+their means, as if it were drift. So each alternative to be found has a factor L for each cell, the likelihood ratio
+against the means, and an upper confidence bound t of E[L] = sum L D over the calibration sets there could be. What is
+tested is
 
-    H0:  P(score < s_(r) | the past) <= lower_r   and   P(score > s_(r) | the past) <= upper_r   for every level r,
+    H0:  E[L / t | the past] <= 1   for every alternative,
 
-where the bounds hold together at the calibration's confidence. Levels cut the scores, and so the p-values, into cells.
-Let b be the bounds of one side with b_0 = 0 and b_last = 1, and g concave with g(0) = 0 and g(1) = 1. The factor
-L = (g(b_j+1) - g(b_j)) / (b_j+1 - b_j) of the cell that a score falls into is the likelihood ratio of the alternative
-g against the worst distribution in H0. Away from that end it falls, so every distribution in H0 gives it a mean of at
-most 1. By Shin, Ramdas & Rinaldo, "E-detectors", arXiv 2203.03532, the Shiryaev-Roberts sums
+true of an unchanged stream at the calibration's confidence, for all alternatives together. By Shin, Ramdas & Rinaldo,
+"E-detectors", arXiv 2203.03532, the Shiryaev-Roberts sums
 
-    M = (M + 1) L        one for each alternative,
+    M = (M + 1) L / t   after each picture, one for each alternative,
 
-and their mean satisfy E[M at T] <= E[T] for every stopping time T: the run length until the mean of M reaches a limit
-is at least that limit, whatever the distribution within H0, and even where pictures depend on each other. Nothing is
-simulated.
+and their mean then satisfy E[M at T] <= E[T] for every stopping time T: the run length until the mean of M reaches a
+limit is at least that limit, whatever the distribution within H0, and even where pictures depend on each other. No
+simulation is needed, however long the run.
 
 Chosen by delay at equal run length, see `tests/benchmarks/drift.py`.
 """
@@ -50,43 +50,48 @@ def shifted(deviations: float) -> Alternative:
 
 
 # Each is looked for at the low and at the high end. Low: strangers, few or many, very strange or less; and a change of
-# everything, such as of the camera. High: the same easy picture again and again. Within 0.9 of one end: the other end
-# empties, as when scores draw together.
+# everything, such as of the camera. High: the same easy picture again and again. Within 0.8 of one end: the other end
+# empties, as when scores draw together. Each bets on less than it is best at finding, for t takes its part.
 _ALTERNATIVES = (
+    gathered(0.03, within=0.01),
     gathered(0.1, within=0.01),
-    gathered(0.1, within=0.05),
-    gathered(0.3, within=0.05),
+    gathered(0.05, within=0.05),
     gathered(0.3, within=0.2),
-    gathered(0.7, within=0.9),
-    shifted(0.25),
-    shifted(0.5),
-    shifted(1.0),
+    gathered(0.7, within=0.8),
+    shifted(0.15),
+    shifted(0.4),
+    shifted(0.9),
 )
 
 
-def share_bound(k: int, n: int, error: float) -> float:
-    """Return the upper confidence bound q of a share of which *k* in *n* were seen, wrong with at most *error*.
+def chance_above(weights: NDArray[np.float64], shapes: NDArray[np.float64]) -> float:
+    """Return P(sum of weights * G > 0) for independent G ~ Gamma(shapes), both (cells,).
 
-    It is the q with P(Bin(n, q) <= k) = error, equally the 1 - error quantile of Beta(k + 1, n - k), from above:
-    below k the binomial probabilities fall faster than a geometric series (Feller, vol. I, VI.3), so that
-    P(Bin(n, q) <= k) <= P(Bin(n, q) = k) / (1 - ratio), which is within 1 % of it at the errors in use.
+    By inverting the characteristic function phi on a grid: 1/2 + 1/pi * integral of Im phi(s) / s over s > 0 (Imhof,
+    Biometrika 48, 1961, where 2 G is chi squared with 2 shapes degrees of freedom; the grid of Davies, Applied
+    Statistics 29, 1980). In units of the sum's deviation phi is gone long before s = 20, and a grid is as good as the
+    integral while the sum stays within 2 pi / step.
     """
-    log_choose = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-    low, high = k / n, 1.0
-    while (q := (low + high) / 2) not in (low, high):
-        at_k = math.exp(log_choose + k * math.log(q) + (n - k) * math.log1p(-q))
-        ratio = k * (1 - q) / ((n - k + 1) * q)
-        if at_k > error * (1 - ratio):
-            low = q
-        else:
-            high = q
+    deviation = math.sqrt(float(shapes @ weights**2))
+    step = 2 * math.pi / (abs(float(shapes @ weights)) / deviation + 40)
+    s = np.arange(0.5, 20 / step) * step
+    log_phi = -(shapes * np.log(1 - 1j * s[:, None] * weights / deviation)).sum(axis=1)
+    return 0.5 + float((np.exp(log_phi).imag / s).sum()) * step / math.pi
+
+
+def mean_bound(factors: NDArray[np.float64], shapes: NDArray[np.float64], error: float) -> float:
+    """Return t with P(sum of factors * D > t) = *error* for D ~ Dirichlet(shapes), both (cells,).
+
+    D is G / sum G for independent G ~ Gamma(shapes), so that the event is: sum of (factors - t) * G > 0.
+    """
+    chances = shapes / shapes.sum()
+    low = float(factors @ chances)
+    deviation = math.sqrt(float((factors - low) ** 2 @ chances) / (float(shapes.sum()) + 1))
+    high = min(float(factors.max()), low + deviation / math.sqrt(error))  # by Chebyshev's inequality
+    for _ in range(25):
+        t = (low + high) / 2
+        low, high = (t, high) if chance_above(factors - t, shapes) > error else (low, t)
     return high
-
-
-def factors(bounds: Sequence[float], alternative: Alternative) -> NDArray[np.float64]:
-    """Return the likelihood ratio of each cell between 0, the ascending *bounds* and 1: (len(bounds) + 1,)."""
-    edges = [0.0, *bounds, 1.0]
-    return np.diff([alternative(edge) for edge in edges]) / np.diff(edges)
 
 
 class PValuesChart:
@@ -128,18 +133,28 @@ def _level_ranks(ranks: Sequence[int]) -> list[int]:
     return [ranks[index] for index in sorted(set(wanted))]
 
 
-def _factor_table(ranks: Sequence[int], n: int, confidence: float, strangers_share: float) -> NDArray[np.float64]:
-    """Return the factors (m + 1, m + 1, alternatives) by how many of the m levels are <= and < the score."""
-    error = (1 - confidence) / (2 * len(ranks))  # shared out evenly: the bounds hold together
-
-    def bound(k: int) -> float:
-        # Of the strangers that are normal here, all may lie at this end.
-        return strangers_share + (1 - strangers_share) * share_bound(k, n, error)
-
-    lower = [bound(rank - 1) for rank in ranks]
-    upper = [bound(n - rank) for rank in reversed(ranks)]
-    low = np.stack([factors(lower, alternative) for alternative in _ALTERNATIVES], axis=-1)
-    high = np.stack([factors(upper, alternative)[::-1] for alternative in _ALTERNATIVES], axis=-1)
-    cells = len(ranks) + 1
-    shape = (cells, cells, len(_ALTERNATIVES))
+def _factor_table(ranks: list[int], n: int, confidence: float, strangers_share: float) -> NDArray[np.float64]:
+    """Return L / t (m + 1, m + 1, alternatives) by how many of the m levels are <= and < the score."""
+    error = (1 - confidence) / (2 * len(_ALTERNATIVES))  # shared out evenly: the bounds hold together
+    low = _factors(ranks, n, error, strangers_share)
+    high = _factors([n + 1 - rank for rank in reversed(ranks)], n, error, strangers_share)[::-1]
+    shape = (*[len(low)] * 2, len(_ALTERNATIVES))
     return np.concatenate([np.broadcast_to(low[:, None], shape), np.broadcast_to(high[None], shape)], axis=-1)
+
+
+def _factors(ranks: list[int], n: int, error: float, strangers_share: float) -> NDArray[np.float64]:
+    """Return L / t of the low end, (m + 1, alternatives).
+
+    As each alternative is concave, L falls with the score. Therefore ties among scores only make E[L] smaller, and the
+    worst that strangers can do is to lie in the lowest cell, all of them: that is where L takes them to be.
+    """
+    shapes = np.diff([0.0, *ranks, n + 1.0])  # (m + 1,)
+    chances = (1 - strangers_share) * shapes / shapes.sum()
+    chances[0] += strangers_share
+    edges = [0.0, *np.cumsum(chances)[:-1].tolist(), 1.0]
+    columns = []
+    for alternative in _ALTERNATIVES:
+        factors = np.diff([alternative(edge) for edge in edges]) / chances
+        own = mean_bound(factors, shapes, error)
+        columns.append(factors / (strangers_share * factors[0] + (1 - strangers_share) * own))
+    return np.stack(columns, axis=-1)
