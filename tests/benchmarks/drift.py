@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from service.bundle import ReferenceScores
-from service.watch.drift.p_values import _ALTERNATIVES, PValuesChart
+from service.watch.drift.p_values import PValuesChart, alternatives
 from service.watch.drift.rejects import reference_value
 from training.bundling.guarantee import threshold_rank, tpr_interval
 
@@ -94,10 +94,10 @@ class Martingale:
 
     def begin(self, calibrations: Floats) -> None:
         self._sorted = [sorted(row) for row in calibrations.tolist()]
-        self._evidence = np.zeros((len(calibrations), 2 * len(_ALTERNATIVES)))
+        self._evidence = np.zeros((len(calibrations), 2 * len(alternatives(0))))
         self._random = np.random.default_rng(0)
         edges = np.linspace(0, 1, 2001)
-        densities = [np.diff([g(edge) for edge in edges]) * 2000 for g in _ALTERNATIVES]
+        densities = [np.diff([g(edge) for edge in edges]) * 2000 for g in alternatives(0)]
         self._densities = np.stack([*densities, *(density[::-1] for density in densities)], axis=-1)
 
     def step(self, scores: Floats) -> Floats:

@@ -49,19 +49,28 @@ def shifted(deviations: float) -> Alternative:
     return lambda u: normal.cdf(normal.inv_cdf(u) + deviations) if 0 < u < 1 else u
 
 
-# Each is looked for at the low and at the high end. Low: strangers, few or many, very strange or less; and a change of
-# everything, such as of the camera. High: the same easy picture again and again. Within 0.8 of one end: the other end
-# empties, as when scores draw together. Each bets on less than it is best at finding, for t takes its part.
-_ALTERNATIVES = (
-    gathered(0.03, within=0.01),
-    gathered(0.1, within=0.01),
-    gathered(0.05, within=0.05),
-    gathered(0.3, within=0.2),
-    gathered(0.7, within=0.8),
-    shifted(0.15),
-    shifted(0.4),
-    shifted(0.9),
-)
+def alternatives(strangers_share: float) -> tuple[Alternative, ...]:
+    """Return what is looked for, at the low and at the high end alike.
+
+    Low: strangers, few or many, very strange or less; and a change of everything, such as of the camera. High: the same
+    easy picture again and again. Within 0.8 of one end: the other end empties, as when scores draw together. Each bets
+    on less than it is best at finding, for t takes its part. Where strangers are normal, they may fill one end, and
+    what gathers there does so among them.
+    """
+
+    def among_strangers(within: float) -> float:
+        return strangers_share + (1 - strangers_share) * within
+
+    return (
+        gathered(0.03, within=among_strangers(0.01)),
+        gathered(0.1, within=among_strangers(0.01)),
+        gathered(0.05, within=among_strangers(0.05)),
+        gathered(0.3, within=among_strangers(0.2)),
+        gathered(0.7, within=among_strangers(0.8)),
+        shifted(0.15),
+        shifted(0.4),
+        shifted(0.9),
+    )
 
 
 def chance_above(weights: NDArray[np.float64], shapes: NDArray[np.float64]) -> float:
@@ -135,26 +144,31 @@ def _level_ranks(ranks: Sequence[int]) -> list[int]:
 
 def _factor_table(ranks: list[int], n: int, confidence: float, strangers_share: float) -> NDArray[np.float64]:
     """Return L / t (m + 1, m + 1, alternatives) by how many of the m levels are <= and < the score."""
-    error = (1 - confidence) / (2 * len(_ALTERNATIVES))  # shared out evenly: the bounds hold together
-    low = _factors(ranks, n, error, strangers_share)
-    high = _factors([n + 1 - rank for rank in reversed(ranks)], n, error, strangers_share)[::-1]
-    shape = (*[len(low)] * 2, len(_ALTERNATIVES))
+    looked_for = alternatives(strangers_share)
+    error = (1 - confidence) / (2 * len(looked_for))  # shared out evenly: the bounds hold together
+
+    def at_one_end(ranks: list[int]) -> NDArray[np.float64]:
+        columns = [_factors(ranks, n, alternative, error, strangers_share) for alternative in looked_for]
+        return np.stack(columns, axis=-1)
+
+    low = at_one_end(ranks)
+    high = at_one_end([n + 1 - rank for rank in reversed(ranks)])[::-1]
+    shape = (len(low), *low.shape)
     return np.concatenate([np.broadcast_to(low[:, None], shape), np.broadcast_to(high[None], shape)], axis=-1)
 
 
-def _factors(ranks: list[int], n: int, error: float, strangers_share: float) -> NDArray[np.float64]:
-    """Return L / t of the low end, (m + 1, alternatives).
+def _factors(
+    ranks: list[int], n: int, alternative: Alternative, error: float, strangers_share: float
+) -> NDArray[np.float64]:
+    """Return L / t of an alternative at the low end, (m + 1,).
 
-    As each alternative is concave, L falls with the score. Therefore ties among scores only make E[L] smaller, and the
+    As the alternative is concave, L falls with the score. Therefore ties among scores only make E[L] smaller, and the
     worst that strangers can do is to lie in the lowest cell, all of them: that is where L takes them to be.
     """
     shapes = np.diff([0.0, *ranks, n + 1.0])  # (m + 1,)
     chances = (1 - strangers_share) * shapes / shapes.sum()
     chances[0] += strangers_share
     edges = [0.0, *np.cumsum(chances)[:-1].tolist(), 1.0]
-    columns = []
-    for alternative in _ALTERNATIVES:
-        factors = np.diff([alternative(edge) for edge in edges]) / chances
-        own = mean_bound(factors, shapes, error)
-        columns.append(factors / (strangers_share * factors[0] + (1 - strangers_share) * own))
-    return np.stack(columns, axis=-1)
+    factors: NDArray[np.float64] = np.diff([alternative(edge) for edge in edges]) / chances
+    worst = strangers_share * factors[0] + (1 - strangers_share) * mean_bound(factors, shapes, error)
+    return factors / worst
