@@ -4,7 +4,8 @@ Scores are simulated on the scale on which they are normal when nothing drifts. 
 of calibration sets keep: its limit is simulated so that in control, for all but one calibration set in twenty, an alarm
 within RUN_LENGTH pictures has at most the probability 1 - 1/e that it has when the run length is RUN_LENGTH. The change
 comes after BEFORE pictures, or with the first one. The delay is a mean over calibration sets and streams, counted as
-LONGEST where no alarm came by then (marked `>`, and as `-` where most had none).
+LONGEST where no alarm came by then (marked `>`, and as `-` where most had none). Recovery is how long alarms go on once
+all is well again, after AMISS pictures of a change.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from service.watch.drift.p_values import PValuesChart, alternatives
 from service.watch.drift.rejects import reference_value
 from training.bundling.guarantee import threshold_rank, tpr_interval
 
-RUN_LENGTH, BEFORE, LONGEST = 10_000, 1_000, 10_000
+RUN_LENGTH, BEFORE, LONGEST, AMISS = 10_000, 1_000, 10_000, 3_000
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int], Floats]  # of so many streams, so many pictures after the change
 
@@ -54,7 +55,7 @@ class EDetector:
     def step(self, scores: Floats) -> Floats:
         cells = (self._levels <= scores[:, None]).sum(axis=1)
         begun = np.maximum(self._evidence, 1) if self._cusum else self._evidence + 1
-        self._evidence = np.minimum(begun * self._factors[cells], 1e12)
+        self._evidence = np.minimum(begun * self._factors[cells], RUN_LENGTH * begun.shape[1])
         return self._evidence.mean(axis=1)
 
 
@@ -106,7 +107,8 @@ class Martingale:
             p_values.append((bisect_right(earlier, score) + self._random.random()) / (len(earlier) + 1))
             insort(earlier, score)
         cells = (np.array(p_values) * 2000).astype(int)
-        self._evidence = np.minimum((self._evidence + 1) * self._densities[cells], 1e12)
+        evidence = (self._evidence + 1) * self._densities[cells]
+        self._evidence = np.minimum(evidence, RUN_LENGTH * evidence.shape[1])
         return self._evidence.mean(axis=1)
 
 
@@ -202,6 +204,19 @@ def delay(test: Test, limit: float, n: int, draw: Draw, streams: int, before: in
     return "-" if missed > 0.5 else f"{'>' if missed else ''}{kept.mean():.0f}"
 
 
+def recovery(test: Test, limit: float, n: int, streams: int) -> str:
+    """Mean pictures to the last alarm after all is well again, when AMISS pictures had scored 1 sd lower."""
+    random = np.random.default_rng(3)
+    test.begin(np.sort(random.standard_normal((streams, n)), axis=1))
+    for picture in range(BEFORE + AMISS):
+        test.step(in_control(random, streams) - (picture >= BEFORE))
+    last = np.zeros(streams)
+    for picture in range(1, 2 * AMISS):
+        last[test.step(in_control(random, streams)) >= limit] = picture
+    still = float((last >= 1.9 * AMISS).mean())
+    return "-" if still > 0.5 else f"{'>' if still else ''}{last.mean():.0f}"
+
+
 def tests_of(n: int) -> dict[str, tuple[Test, float | None]]:
     """Each test, with the limit where it is proven and not simulated."""
     return {
@@ -220,7 +235,8 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=20, help="streams a calibration set")
     arguments = parser.parse_args()
     for n in (728, 5_000):
-        print(f"\nn = {n}\n\n| test | limit | {' | '.join(changes(n))} |\n|---|---|{'---|' * len(changes(n))}")
+        heads = ["test", "limit", *changes(n), f"recovery from {AMISS:,}"]
+        print(f"\nn = {n}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
         for name, (test, proven) in tests_of(n).items():
             # The martingale owes little to the calibration set, and a Python list of scores to each stream.
             sets, streams = (200, 1) if isinstance(test, Martingale) else (arguments.sets, arguments.streams)
@@ -229,6 +245,7 @@ def main() -> None:
                 delay(test, limit, n, draw, streams=200, before=0 if "first" in change else BEFORE)
                 for change, draw in changes(n).items()
             ]
+            cells.append(recovery(test, limit, n, streams=40))
             print(f"| {name} | {limit:.4g} | {' | '.join(cells)} |", flush=True)
 
 

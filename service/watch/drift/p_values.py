@@ -170,5 +170,5 @@ def _factors(
     chances[0] += strangers_share
     edges = [0.0, *np.cumsum(chances)[:-1].tolist(), 1.0]
     factors: NDArray[np.float64] = np.diff([alternative(edge) for edge in edges]) / chances
-    worst = strangers_share * factors[0] + (1 - strangers_share) * mean_bound(factors, shapes, error)
+    worst = strangers_share * float(factors[0]) + (1 - strangers_share) * mean_bound(factors, shapes, error)
     return factors / worst

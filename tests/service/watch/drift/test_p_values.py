@@ -91,7 +91,6 @@ def test_the_run_length_holds_where_the_calibration_set_misleads_most() -> None:
     for _ in range(200):
         scores = random.choice(len(chances), size=20 * wanted, p=chances) + 0.5
         lengths.append(pictures_to_alarm(copy.deepcopy(chart), scores) or len(scores))
-    print(np.mean(lengths))
     assert np.mean(lengths) + 4 * np.std(lengths) / np.sqrt(200) >= wanted
 
 
@@ -126,7 +125,6 @@ def test_changes_are_found(draw: Draw, latest: int) -> None:
     for chart in map(copy.deepcopy, [a_chart(evenly(2_000))] * 20):
         assert pictures_to_alarm(chart, random.random(500)) is None
         delays.append(pictures_to_alarm(chart, draw(random, 5 * latest)) or 5 * latest)
-    print(np.mean(delays))
     assert np.mean(delays) <= latest
 
 
