@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from service.bundle import ReferenceScores
-from service.watch.drift.p_values import PValuesChart, alternatives
+from service.watch.drift.p_values import alternatives, factor_table, level_ranks
 from service.watch.drift.rejects import reference_value
 from training.bundling.guarantee import threshold_rank, tpr_interval
 
@@ -41,11 +40,10 @@ class EDetector:
     """The service's own; with CUSUMs max(M, 1) L in place of the Shiryaev-Roberts sums (M + 1) L for comparison."""
 
     def __init__(self, n: int, cusum: bool = False) -> None:
-        # The scores 0 ... n - 1 say which ranks the levels have.
-        reference = ReferenceScores(ranks=list(range(1, n + 1)), scores=[float(i) for i in range(n)])
-        chart = PValuesChart(reference, confidence=0.95, run_length=RUN_LENGTH, strangers_share=0)
-        self._indices = [int(level) for level in chart._levels]
-        self._factors = np.stack([chart._factors[cell, cell] for cell in range(len(self._indices) + 1)])
+        ranks = level_ranks(range(1, n + 1))
+        table = factor_table(ranks, n, confidence=0.95, strangers_share=0)
+        self._indices = [rank - 1 for rank in ranks]
+        self._factors = np.stack([table[cell, cell] for cell in range(len(ranks) + 1)])
         self._cusum = cusum
 
     def begin(self, calibrations: Floats) -> None:
@@ -125,7 +123,8 @@ class Rejects:
         self._sums = np.zeros(len(calibrations))
 
     def step(self, scores: Floats) -> Floats:
-        self._sums = np.maximum(0, self._sums + (scores < self._thresholds) - self._gamma)
+        sums = self._sums + (scores < self._thresholds) - self._gamma
+        self._sums = np.clip(sums, 0, 8)  # a little above the limits that come out
         return self._sums
 
 

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle import ReferenceScores
+from service.watch.drift.dirichlet import mean_bound
 
 # Levels as shares of the calibration scores, closer together towards both ends, where p-values are watched most.
 _LEVELS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
@@ -73,76 +74,13 @@ def alternatives(strangers_share: float) -> tuple[Alternative, ...]:
     )
 
 
-def chance_above(weights: NDArray[np.float64], shapes: NDArray[np.float64]) -> float:
-    """Return P(sum of weights * G > 0) for independent G ~ Gamma(shapes), both (cells,).
-
-    By inverting the characteristic function phi on a grid: 1/2 + 1/pi * integral of Im phi(s) / s over s > 0 (Imhof,
-    Biometrika 48, 1961, where 2 G is chi squared with 2 shapes degrees of freedom; the grid of Davies, Applied
-    Statistics 29, 1980). In units of the sum's deviation phi is gone long before s = 20, and a grid is as good as the
-    integral while the sum stays within 2 pi / step.
-    """
-    deviation = math.sqrt(float(shapes @ weights**2))
-    step = 2 * math.pi / (abs(float(shapes @ weights)) / deviation + 40)
-    s = np.arange(0.5, 20 / step) * step
-    log_phi = -(shapes * np.log(1 - 1j * s[:, None] * weights / deviation)).sum(axis=1)
-    return 0.5 + float((np.exp(log_phi).imag / s).sum()) * step / math.pi
-
-
-def mean_bound(factors: NDArray[np.float64], shapes: NDArray[np.float64], error: float) -> float:
-    """Return t with P(sum of factors * D > t) = *error* for D ~ Dirichlet(shapes), both (cells,).
-
-    D is G / sum G for independent G ~ Gamma(shapes), so that the event is: sum of (factors - t) * G > 0.
-    """
-    chances = shapes / shapes.sum()
-    low = float(factors @ chances)
-    deviation = math.sqrt(float((factors - low) ** 2 @ chances) / (float(shapes.sum()) + 1))
-    high = min(float(factors.max()), low + deviation / math.sqrt(error))  # by Chebyshev's inequality
-    for _ in range(25):
-        t = (low + high) / 2
-        low, high = (t, high) if chance_above(factors - t, shapes) > error else (low, t)
-    return high
-
-
-class PValuesChart:
-    """The e-detector of a stream of scores against one calibration."""
-
-    def __init__(
-        self, reference: ReferenceScores, *, confidence: float, run_length: float, strangers_share: float
-    ) -> None:
-        ranks = _level_ranks(reference.ranks)
-        self._levels = [reference.scores[reference.ranks.index(rank)] for rank in ranks]
-        self._factors = _factor_table(ranks, reference.ranks[-1], confidence, strangers_share)
-        self._evidence = np.zeros(self._factors.shape[-1])  # M of every alternative
-        self._run_length = run_length
-        # Where one alternative alone would raise the alarm; more evidence would only be longer remembered.
-        self._most_evidence = run_length * len(self._evidence)
-
-    @property
-    def statistic(self) -> float:
-        """ln(1 + the mean of M), from 0 to `limit`."""
-        return math.log1p(min(float(self._evidence.mean()), self._run_length))
-
-    @property
-    def limit(self) -> float:
-        """ln(1 + the run length), the statistic that raises the alarm."""
-        return math.log1p(self._run_length)
-
-    def observe(self, score: float) -> None:
-        """Take one more score into account."""
-        # A score equal to a level is neither below nor above it.
-        below, above = bisect_right(self._levels, score), bisect_left(self._levels, score)
-        self._evidence += 1
-        self._evidence *= self._factors[below, above]
-        np.minimum(self._evidence, self._most_evidence, out=self._evidence)
-
-
-def _level_ranks(ranks: Sequence[int]) -> list[int]:
-    """The stored ranks next to `_LEVELS`, each once."""
+def level_ranks(ranks: Sequence[int]) -> list[int]:
+    """Return those of the stored *ranks* that are next to the levels, each once."""
     wanted = [bisect_left(ranks, level * ranks[-1]) for level in _LEVELS]
     return [ranks[index] for index in sorted(set(wanted))]
 
 
-def _factor_table(ranks: list[int], n: int, confidence: float, strangers_share: float) -> NDArray[np.float64]:
+def factor_table(ranks: list[int], n: int, confidence: float, strangers_share: float) -> NDArray[np.float64]:
     """Return L / t (m + 1, m + 1, alternatives) by how many of the m levels are <= and < the score."""
     looked_for = alternatives(strangers_share)
     error = (1 - confidence) / (2 * len(looked_for))  # shared out evenly: the bounds hold together
@@ -172,3 +110,36 @@ def _factors(
     factors: NDArray[np.float64] = np.diff([alternative(edge) for edge in edges]) / chances
     worst = strangers_share * float(factors[0]) + (1 - strangers_share) * mean_bound(factors, shapes, error)
     return factors / worst
+
+
+class PValuesChart:
+    """The e-detector of a stream of scores against one calibration."""
+
+    def __init__(
+        self, reference: ReferenceScores, *, confidence: float, run_length: float, strangers_share: float
+    ) -> None:
+        ranks = level_ranks(reference.ranks)
+        self._levels = [reference.scores[reference.ranks.index(rank)] for rank in ranks]
+        self._factors = factor_table(ranks, reference.ranks[-1], confidence, strangers_share)
+        self._evidence = np.zeros(self._factors.shape[-1])  # M of every alternative
+        self._run_length = run_length
+        # Where one alternative alone would raise the alarm; more evidence would only be longer remembered.
+        self._most_evidence = run_length * len(self._evidence)
+
+    @property
+    def statistic(self) -> float:
+        """ln(1 + the mean of M), from 0 to `limit`."""
+        return math.log1p(min(float(self._evidence.mean()), self._run_length))
+
+    @property
+    def limit(self) -> float:
+        """ln(1 + the run length), the statistic that raises the alarm."""
+        return math.log1p(self._run_length)
+
+    def observe(self, score: float) -> None:
+        """Take one more score into account."""
+        # A score equal to a level is neither below nor above it.
+        below, above = bisect_right(self._levels, score), bisect_left(self._levels, score)
+        self._evidence += 1
+        self._evidence *= self._factors[below, above]
+        np.minimum(self._evidence, self._most_evidence, out=self._evidence)

@@ -6,11 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import beta, norm
+from scipy.stats import norm
 
 from service.bundle import ReferenceScores
-from service.watch.drift import p_values
-from service.watch.drift.p_values import PValuesChart, chance_above, gathered, mean_bound, shifted
+from service.watch.drift.p_values import PValuesChart, factor_table, gathered, level_ranks, shifted
 from tests.service.watch.drift.calibrations import calibrated_on, evenly
 
 Floats = NDArray[np.float64]
@@ -31,20 +30,6 @@ def pictures_to_alarm(chart: PValuesChart, scores: Floats) -> int | None:
     return None
 
 
-@pytest.mark.parametrize(("below", "above"), [(1, 59), (36, 693), (364, 365), (700, 29), (5, 4_996), (500, 999_501)])
-def test_the_bound_of_one_level_is_the_beta_quantile(below: float, above: float) -> None:
-    """With the factors 1 below a level and 0 above it, the mean is the share below: Beta."""
-    bound = mean_bound(np.array([1.0, 0.0]), np.array([below, above]), error=0.003)
-    assert bound == pytest.approx(beta.ppf(0.997, below, above), rel=1e-6)
-
-
-def test_the_inverted_characteristic_function_gives_the_chance() -> None:
-    """Of a sum of gammas of both signs, within four standard errors of a million draws."""
-    weights, shapes = np.array([5.0, 0.4, -0.3, -1.2]), np.array([2.0, 30.0, 40.0, 10.0])
-    draws = np.random.default_rng(0).gamma(shapes, size=(1_000_000, 4)) @ weights > 0
-    assert abs(chance_above(weights, shapes) - draws.mean()) <= 4 * draws.std() / 1_000
-
-
 @pytest.mark.parametrize("alternative", [gathered(0.1, within=0.05), gathered(0.7, within=0.9), shifted(0.4)])
 def test_an_alternative_is_concave_and_whole(alternative: Callable[[float], float]) -> None:
     """So its factors fall with the score, and are 1 on average where nothing drifts."""
@@ -56,8 +41,8 @@ def test_an_alternative_is_concave_and_whole(alternative: Callable[[float], floa
 def means_of_factors(n: int, sets: int, strangers_share: float) -> Floats:
     """E[L / t] by calibration set and alternative, strangers in the worst cell for each: (sets, alternatives)."""
     reference = ReferenceScores(ranks=list(range(1, n + 1)), scores=evenly(n))
-    ranks = p_values._level_ranks(reference.ranks)
-    table = p_values._factor_table(ranks, n, 0.95, strangers_share)
+    ranks = level_ranks(reference.ranks)
+    table = factor_table(ranks, n, 0.95, strangers_share)
     by_cell = np.stack([table[cell, cell] for cell in range(len(ranks) + 1)])
     chances = np.random.default_rng(0).dirichlet(np.diff([0, *ranks, n + 1]), size=sets)
     return strangers_share * by_cell.max(axis=0) + (1 - strangers_share) * chances @ by_cell
@@ -80,8 +65,8 @@ def test_the_run_length_holds_where_the_calibration_set_misleads_most() -> None:
     """
     n, wanted = 59, 150
     random = np.random.default_rng(1)
-    ranks = p_values._level_ranks(range(1, n + 1))
-    by_cell = np.stack([row[cell] for cell, row in enumerate(p_values._factor_table(ranks, n, 0.95, 0.0))])
+    ranks = level_ranks(range(1, n + 1))
+    by_cell = np.stack([row[cell] for cell, row in enumerate(factor_table(ranks, n, 0.95, 0.0))])
     chances = random.dirichlet(np.diff([0, *ranks, n + 1]), size=4_000)
     worst = (chances @ by_cell).max(axis=1)
     chances = chances[np.argmax(np.where(worst <= 1, worst, 0))]
