@@ -29,7 +29,8 @@ def darkened(picture: Image.Image, stops: float) -> bytes:
 
 
 def compressed(picture: Image.Image, quality_lost: float) -> bytes:
-    return encoded(picture, format="JPEG", quality=round(100 - quality_lost))
+    # Without subsampling of colour: that would be a change of its own, and at once.
+    return encoded(picture, format="JPEG", quality=round(100 - quality_lost), subsampling=0)
 
 
 def seen_through(change: Change, pictures: Iterable[bytes], severities: Iterable[float]) -> Iterator[bytes]:
