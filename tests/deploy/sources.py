@@ -13,6 +13,9 @@ from service.watch.metrics import Metrics
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
 
+# Of NVIDIA's DCGM exporter, which deploy/compose.gpu.yml starts; among those that it exports by default.
+GPU_SERIES = {"DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE"}
+
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 # What stands in an expression and is neither a function nor a series.
 _KEYWORDS = {"and", "or", "unless", "offset", "bool", "by", "on", "ignoring", "group_left", "group_right"}
@@ -37,13 +40,22 @@ def series_in(expression: str) -> set[str]:
     return set(_NAMES.findall(bare)) - _KEYWORDS
 
 
+def exported_series_in(expression: str) -> set[str]:
+    """The names of the series that an expression reads in the end, through any number of recording rules."""
+    recorded = {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
+    names = series_in(expression)
+    while through := names & recorded.keys():
+        names = (names - through).union(*(series_in(recorded[name]) for name in through))
+    return names
+
+
 def known_series() -> set[str]:
-    """What an expression may read: the service's own series, its process, the rules' and Prometheus's own."""
+    """What an expression may read: the service's own series, its process's, the rules', Prometheus's and the GPU's."""
     registry = CollectorRegistry()
     Metrics(registry)
     ProcessCollector(registry=registry)
     exported = {family.name + suffix for family in registry.collect() for suffix in _SUFFIXES[family.type]}
-    return exported | {rule["record"] for rule in rules() if "record" in rule} | {"up", "ALERTS"}
+    return exported | {rule["record"] for rule in rules() if "record" in rule} | {"up", "ALERTS"} | GPU_SERIES
 
 
 def run(*command: str | Path) -> str:
