@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from fastapi import FastAPI, Request
@@ -19,8 +20,7 @@ from prometheus_client import (
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from service.bundle import Bundle, Calibration, Manifest, read_bundle
-from service.http.answers import model_card
+from service.bundle import Calibration, Manifest, read_bundle
 from service.http.api_keys import read_api_keys
 from service.http.body import BodyLimiter
 from service.http.middleware import ExchangeMiddleware
@@ -31,8 +31,11 @@ from service.inference.canaries import CanaryChecks
 from service.inference.engine import Engine
 from service.inference.health import Health
 from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
+from service.serving.guard import Guard
+from service.serving.swap import Swap
 from service.settings import Settings
 from service.verdict import Row
+from service.watch.drift import Drift
 from service.watch.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -49,12 +52,25 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        bundle, engine = await asyncio.to_thread(_load, settings)
-        _describe(bundle, engine, metrics)
-        async with _pipeline(settings, bundle, engine, health, metrics) as pipeline:
-            app.state.serving = _serving(settings, bundle, engine, health, metrics, pipeline)
+        swap = _swap(settings, metrics)
+        await swap.start()
+        app.state.serving = serving = _serving(settings, swap, health, metrics)
+        metrics.at_each_scrape(
+            queue_depth=lambda: swap.guard.depth,
+            ready=lambda: not serving.faults,
+            drift=lambda: {} if swap.guard.drift is None else swap.guard.drift.states,
+        )
+        tasks = [asyncio.create_task(swap.run(), name="swap")]
+        if settings.bundle_watch_seconds:
+            tasks.append(asyncio.create_task(swap.watch(settings.bundle_watch_seconds), name="watch"))
+        try:
             yield
+        finally:
             health.fail("draining")
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await swap.end()
 
     app = FastAPI(
         title="mos-guard",
@@ -85,49 +101,31 @@ async def _pass_on(request: Request, error: Exception) -> NoReturn:
     raise error
 
 
-def _load(settings: Settings) -> tuple[Bundle, Engine]:
-    bundle = read_bundle(settings.bundle)
+def _swap(settings: Settings, metrics: Metrics) -> Swap:
+    def enter(guard: Guard) -> None:
+        _describe(guard, settings, metrics)
+        guard.watch(metrics.canary)
+
+    return Swap(
+        settings.bundle,
+        partial(_build_guard, settings, metrics),
+        drain_seconds=settings.drain_seconds,
+        enter=enter,
+        on_outcome=metrics.reload,
+    )
+
+
+def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
+    bundle = read_bundle(path)
     engine = Engine(
         bundle,
         provider=settings.provider,
         intra_op_threads=settings.intra_op_threads,
         max_batch_size=settings.max_batch_size,
     )
-    name, version = bundle.manifest.name, bundle.manifest.version
-    # Loudly, because the one asked for and the one in use are two things.
-    _log.info("Serving %s version %s on %s; %s was asked for.", name, version, engine.provider, settings.provider)
-    _log.info("Decided by %s.", bundle.manifest.decided_by)
-    return bundle, engine
-
-
-def _describe(bundle: Bundle, engine: Engine, metrics: Metrics) -> None:
-    manifest = bundle.manifest
-    metrics.describe_model(
-        {
-            "name": manifest.name,
-            "version": manifest.version,
-            "model_sha256": manifest.model_sha256,
-            "provider": engine.provider,
-            "precision": manifest.precision,
-        },
-        groups=[group.name for group in manifest.groups],
-        decided_by=manifest.decided_by,
-    )
-    if bundle.calibration is not None:
-        metrics.describe_calibration(bundle.calibration.threshold, bundle.calibration.tpr)
-
-
-@asynccontextmanager
-async def _pipeline(
-    settings: Settings, bundle: Bundle, engine: Engine, health: Health, metrics: Metrics
-) -> AsyncIterator[Pipeline | None]:
-    """Start the threads and the canaries, and drain them at the end; nothing of it for an uncalibrated bundle."""
     if bundle.calibration is None:
-        health.fail("uncalibrated")
-        metrics.at_each_scrape(queue_depth=lambda: 0, ready=lambda: health.ready)
-        _log.error("The bundle is not calibrated: the service lives, is not ready and gives no verdicts.")
-        yield None
-        return
+        return Guard(bundle, engine.provider, Health("uncalibrated"))
+    health = Health("starting")
     pipeline = _build_pipeline(settings, bundle.manifest, bundle.calibration, engine, health, metrics)
     checks = CanaryChecks(
         bundle.canaries,
@@ -137,17 +135,14 @@ async def _pipeline(
         warm_up=engine.warm_up,
         tolerance=settings.canary_tolerance,
         interval_seconds=settings.canary_interval_seconds,
-        observe=metrics.canary,
     )
-    metrics.at_each_scrape(queue_depth=lambda: pipeline.depth, ready=lambda: health.ready)
-    pipeline.start()
-    canaries = asyncio.create_task(checks.run(), name="canaries")
-    try:
-        yield pipeline
-    finally:
-        canaries.cancel()
-        await asyncio.wait([canaries])
-        await _drain(pipeline, settings.drain_seconds)
+    drift = Drift(
+        bundle.calibration,
+        reject_share=settings.drift_reject_share,
+        run_length=settings.drift_run_length,
+        strangers_share=settings.drift_strangers_share,
+    )
+    return Guard(bundle, engine.provider, health, pipeline=pipeline, checks=checks, drift=drift)
 
 
 def _build_pipeline(
@@ -170,20 +165,37 @@ def _build_pipeline(
     )
 
 
-async def _drain(pipeline: Pipeline, drain_seconds: float) -> None:
-    try:
-        async with asyncio.timeout(drain_seconds):
-            await pipeline.drain()
-    except TimeoutError:
-        _log.error("The engine did not end within %g s; it is left behind.", drain_seconds)
+def _describe(guard: Guard, settings: Settings, metrics: Metrics) -> None:
+    """Say which bundle is in service now, in the log and in the series."""
+    manifest, calibration = guard.manifest, guard.bundle.calibration
+    # Loudly, because the provider asked for and the one in use are two things.
+    _log.info(
+        "Serving %s version %s on %s; %s was asked for.",
+        *(manifest.name, manifest.version, guard.provider, settings.provider),
+    )
+    _log.info("Decided by %s.", manifest.decided_by)
+    metrics.describe_model(
+        {
+            "name": manifest.name,
+            "version": manifest.version,
+            "model_sha256": manifest.model_sha256,
+            "provider": guard.provider,
+            "precision": manifest.precision,
+        },
+        groups=[group.name for group in manifest.groups],
+        decided_by=manifest.decided_by,
+    )
+    if calibration is None:
+        _log.error("The bundle is not calibrated: the service lives, is not ready and gives no verdicts.")
+    else:
+        metrics.describe_calibration(
+            calibration.threshold, expected_in_ratio=calibration.tpr * (1 - settings.drift_strangers_share)
+        )
 
 
-def _serving(
-    settings: Settings, bundle: Bundle, engine: Engine, health: Health, metrics: Metrics, pipeline: Pipeline | None
-) -> Serving:
+def _serving(settings: Settings, swap: Swap, health: Health, metrics: Metrics) -> Serving:
     return Serving(
-        manifest=bundle.manifest,
-        model_card=model_card(bundle, engine.provider).model_dump_json().encode(),
+        swap=swap,
         health=health,
         metrics=metrics,
         body_limiter=BodyLimiter(
@@ -191,7 +203,6 @@ def _serving(
             max_buffered_bytes=settings.max_buffered_bytes,
             timeout_seconds=settings.body_timeout_ms / 1000,
         ),
-        pipeline=pipeline,
         deadline_seconds=settings.deadline_ms / 1000,
         max_files=min(settings.max_files, settings.max_queue),
     )

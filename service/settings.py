@@ -26,6 +26,14 @@ class Settings(BaseSettings):
     )
 
     bundle: Annotated[Path, Field(description="Directory of the bundle to serve.")] = DEFAULT_BUNDLE
+    bundle_watch_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Seconds between two looks at whether another bundle or calibration lies there, which is then "
+            "taken into service; 0 waits for SIGHUP.",
+        ),
+    ] = 0.0
     provider: Annotated[
         Literal["auto", "cuda", "tensorrt", "cpu"],
         Field(description="Execution provider; `auto` takes CUDA where it works, else the CPU, and says which."),
@@ -85,6 +93,23 @@ class Settings(BaseSettings):
             "MOS counts in its parts' deviations.",
         ),
     ] = 0.01
+    drift_reject_share: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Share of `out` that the drift test of rejects is to find soonest; twice what the calibration "
+            "expects at most unless set.",
+        ),
+    ] = None
+    drift_run_length: Annotated[
+        float,
+        Field(ge=100, description="Images between two false alarms of a drift test, on average and at least."),
+    ] = 10_000_000.0
+    drift_strangers_share: Annotated[
+        float,
+        Field(ge=0, lt=1, description="Share of foreign images that is normal here, and no drift."),
+    ] = 0.0
     drain_seconds: Annotated[
         PositiveFloat,
         Field(description="Longest time from SIGTERM to the exit, in which accepted requests are answered."),

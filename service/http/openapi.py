@@ -108,6 +108,15 @@ CARD_EXAMPLE: dict[str, Any] = {
             "sets": {"textures": {"data": {"n": 600}, "scaled_down": 600, "smaller": 0}},
         },
     },
+    "drift": {
+        "images": 12000,
+        "expected_reject_share": 0.055,
+        "sought_reject_share": 0.11,
+        "tests": {
+            "rejects": {"statistic": 1.2, "limit": 15.5, "alarm": False},
+            "p_values": {"statistic": 0.4, "limit": 16.1, "alarm": False},
+        },
+    },
     "model_sha256": "9f2c" * 16,
     "preprocess_sha256": "41d0" * 16,
     "training": {"seed": 0},

@@ -111,6 +111,29 @@ class Guarantee(_Answer):
     strangers: Annotated[Strangers | None, Field(description="The foreign pictures of the operating points.")]
 
 
+class DriftTest(_Answer):
+    """Where one drift test stands."""
+
+    statistic: float
+    limit: Annotated[float, Field(description="Where the alarm is raised; it is taken back at half of this.")]
+    alarm: bool
+
+
+class DriftTests(_Answer):
+    """Whether images still are like those of the calibration: by this process, since it took the bundle into service.
+
+    An alarm says that the guarantee does not hold for what comes in; that none stands is no proof that it holds.
+    """
+
+    images: Annotated[int, Field(ge=0, description="Verdicts seen so far.")]
+    expected_reject_share: Annotated[Probability, Field(description="Share of `out` that is no drift, at most.")]
+    sought_reject_share: Annotated[Probability, Field(description="Share of `out` that the test is quickest to find.")]
+    tests: Annotated[
+        dict[str, DriftTest],
+        Field(description="`rejects`: a CUSUM on decisions; `p_values`: a sequential test of all scores."),
+    ]
+
+
 class ModelCard(_Answer):
     """What is served: classes, groups, input, what decides, the threshold with its guarantee, the provider in use."""
 
@@ -129,6 +152,7 @@ class ModelCard(_Answer):
     ]
     threshold: Annotated[float | None, Field(description="null until the bundle is calibrated.")]
     guarantee: Guarantee | None
+    drift: Annotated[DriftTests | None, Field(description="null until the bundle is calibrated.")]
     model_sha256: str
     preprocess_sha256: str
     training: dict[str, JsonValue]

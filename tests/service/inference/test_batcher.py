@@ -371,7 +371,8 @@ async def test_the_hook_sees_each_batch_and_a_broken_hook_harms_nobody(run: Doub
     """Observations go to a callback; one that raises costs no caller its answer."""
     sizes: list[int] = []
 
-    def observe(size: int) -> None:
+    def observe(size: int, run_seconds: float) -> None:
+        assert run_seconds >= 0
         sizes.append(size)
         raise RuntimeError("a broken hook")
 
