@@ -1,9 +1,11 @@
 """What the tests of deploy/ share: where the files are, how PromQL is read, which series the service exports."""
 
+import json
 import re
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -11,6 +13,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from service.watch.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
+DASHBOARDS = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
+}
 RULES = sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
 
 # Of NVIDIA's DCGM exporter, which deploy/compose.gpu.yml starts; among those that it exports by default.
@@ -56,6 +62,36 @@ def known_series() -> set[str]:
     ProcessCollector(registry=registry)
     exported = {family.name + suffix for family in registry.collect() for suffix in _SUFFIXES[family.type]}
     return exported | {rule["record"] for rule in rules() if "record" in rule} | {"up", "ALERTS"} | GPU_SERIES
+
+
+class Query(NamedTuple):
+    """A question that a dashboard asks Prometheus, and where it stands."""
+
+    dashboard: str
+    place: str  # a panel's title, or the name of an annotation
+    expression: str  # with Grafana's variables in it
+
+    def sent(self, variables: Mapping[str, str]) -> str:
+        """The expression as Grafana sends it, with a value for each variable."""
+        expression = self.expression
+        for name, value in variables.items():
+            expression = expression.replace(f"${name}", value)
+        return expression
+
+
+def panels(dashboard: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The panels of a dashboard, without the rows that part them."""
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+def queries() -> Iterator[Query]:
+    """Every query of every panel and annotation of the dashboards."""
+    for name, dashboard in DASHBOARDS.items():
+        for panel in panels(dashboard):
+            yield from (Query(name, panel["title"], target["expr"]) for target in panel["targets"])
+        for annotation in dashboard["annotations"]["list"]:
+            if "expr" in annotation:
+                yield Query(name, annotation["name"], annotation["expr"])
 
 
 def run(*command: str | Path) -> str:
