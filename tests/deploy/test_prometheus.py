@@ -139,6 +139,14 @@ def test_the_scrape_asks_the_composed_service() -> None:
     assert "service" in read_yaml(ROOT / "docker-compose.yml")["services"]
 
 
+def test_the_scrape_finds_the_exporter_of_the_gpu() -> None:
+    """It is looked up under the name that the GPU overlay gives it, so that there is no dead target without a GPU."""
+    jobs = {job["job_name"]: job for job in read_yaml(PROMETHEUS / "prometheus.yml")["scrape_configs"]}
+    [lookup] = jobs["gpu"]["dns_sd_configs"]
+    [name] = lookup["names"]
+    assert name in read_yaml(ROOT / "deploy/compose.gpu.yml")["services"]
+
+
 @pytest.mark.parametrize(
     ("expression", "names"),
     [
