@@ -70,6 +70,7 @@ class Query(NamedTuple):
     dashboard: str
     place: str  # a panel's title, or the name of an annotation
     expression: str  # with Grafana's variables in it
+    labels: set[str] = set()  # that the legend or the table shows
 
     def sent(self, variables: Mapping[str, str]) -> str:
         """The expression as Grafana sends it, with a value for each variable."""
@@ -88,10 +89,17 @@ def queries() -> Iterator[Query]:
     """Every query of every panel and annotation of the dashboards."""
     for name, dashboard in DASHBOARDS.items():
         for panel in panels(dashboard):
-            yield from (Query(name, panel["title"], target["expr"]) for target in panel["targets"])
+            columns = {column for step in panel.get("transformations", []) for column in step["options"]["indexByName"]}
+            for target in panel["targets"]:
+                yield Query(name, panel["title"], target["expr"], columns | _shown(target["legendFormat"]))
         for annotation in dashboard["annotations"]["list"]:
             if "expr" in annotation:
-                yield Query(name, annotation["name"], annotation["expr"])
+                yield Query(name, annotation["name"], annotation["expr"], _shown(annotation["textFormat"]))
+
+
+def _shown(text: str) -> set[str]:
+    """The labels that a legend or a text names."""
+    return set(re.findall(r"\{\{(\w+)\}\}", text))
 
 
 def run(*command: str | Path) -> str:

@@ -16,7 +16,14 @@ import pytest
 
 from tests.deploy.sources import DASHBOARDS, GPU_SERIES, Query, queries, series_in
 from tests.e2e.traffic import Picture, Traffic
-from tests.prometheus_process import PrometheusProcess, hastened, hastened_rules, needs_prometheus, running_prometheus
+from tests.prometheus_process import (
+    PrometheusProcess,
+    Series,
+    hastened,
+    hastened_rules,
+    needs_prometheus,
+    running_prometheus,
+)
 from tests.server_process import ServerProcess, running_server
 from tests.tiny_bundle import CLASSES, png, write_tiny_bundle
 
@@ -38,10 +45,10 @@ class Watch:
     begin: float
     end: float
 
-    def sees(self, expression: str) -> bool:
-        """Say whether *expression* ever gave a number; neither NaN nor Inf is one."""
+    def answers(self, expression: str) -> list[Series]:
+        """Return the series of *expression* that ever were a number; neither NaN nor Inf is one."""
         found = self.prometheus.query_range(hastened(expression, by=HASTE), self.begin, self.end)
-        return any(math.isfinite(value) for series in found for _, value in series.samples)
+        return [series for series in found if any(math.isfinite(value) for _, value in series.samples)]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +144,7 @@ def test_every_query_is_answered(watch: Watch) -> None:
     One test for all, since each process of the test run that has a part of them would live through the day again.
     """
     asked = [(query, operand) for query in queries() for operand in operands(query)]
-    unanswered = [(query, operand) for query, operand in asked if not watch.sees(operand)]
+    unanswered = [(query, operand) for query, operand in asked if not watch.answers(operand)]
     unexplained = [
         f"{query.dashboard}, {query.place}: {operand}"
         for query, operand in unanswered
@@ -145,6 +152,13 @@ def test_every_query_is_answered(watch: Watch) -> None:
     ]
     assert not unexplained, "\n".join(unexplained)
     assert {name for _, operand in unanswered for name in series_in(operand)} == SILENT
+
+
+def test_what_a_legend_shows_is_in_the_answer(watch: Watch) -> None:
+    """Lines that are summed by a misspelt label would be one line without a name."""
+    for query in queries():
+        answered = {label for series in watch.answers(query.sent(VARIABLES)) for label in series.labels}
+        assert query.labels <= answered or series_in(query.expression) & SILENT, query
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
