@@ -70,7 +70,7 @@ class Query(NamedTuple):
     dashboard: str
     place: str  # a panel's title, or the name of an annotation
     expression: str  # with Grafana's variables in it
-    labels: set[str] = set()  # that the legend or the table shows
+    labels: frozenset[str] = frozenset()  # that the legend or the table shows
 
     def sent(self, variables: Mapping[str, str]) -> str:
         """The expression as Grafana sends it, with a value for each variable."""
@@ -91,15 +91,15 @@ def queries() -> Iterator[Query]:
         for panel in panels(dashboard):
             columns = {column for step in panel.get("transformations", []) for column in step["options"]["indexByName"]}
             for target in panel["targets"]:
-                yield Query(name, panel["title"], target["expr"], columns | _shown(target["legendFormat"]))
+                yield Query(name, panel["title"], target["expr"], _shown(target["legendFormat"]) | columns)
         for annotation in dashboard["annotations"]["list"]:
             if "expr" in annotation:
                 yield Query(name, annotation["name"], annotation["expr"], _shown(annotation["textFormat"]))
 
 
-def _shown(text: str) -> set[str]:
+def _shown(text: str) -> frozenset[str]:
     """The labels that a legend or a text names."""
-    return set(re.findall(r"\{\{(\w+)\}\}", text))
+    return frozenset(re.findall(r"\{\{(\w+)\}\}", text))
 
 
 def run(*command: str | Path) -> str:
