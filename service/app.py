@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -20,12 +20,14 @@ from prometheus_client import (
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from service.bundle import Calibration, Manifest, read_bundle
+from service.bundle import Bundle, Calibration, read_bundle
 from service.http.api_keys import read_api_keys
 from service.http.body import BodyLimiter
+from service.http.feedback import open_desk
+from service.http.feedback import router as feedback_router
 from service.http.middleware import ExchangeMiddleware
 from service.http.openapi import DESCRIPTION
-from service.http.routes import Serving, router
+from service.http.routes import OnVerdict, Serving, router
 from service.inference.batcher import Batcher
 from service.inference.canaries import CanaryChecks
 from service.inference.engine import Engine
@@ -36,41 +38,49 @@ from service.serving.swap import Swap
 from service.settings import Settings
 from service.verdict import Row
 from service.watch.drift import Drift
+from service.watch.logs import BackgroundHandler
 from service.watch.metrics import Metrics
+from service.watch.verdict_log import VerdictLog
 
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
-    """Return the application; its lifespan raises BundleError or ProviderError where *settings* cannot be served.
+def create_app(
+    settings: Settings, registry: CollectorRegistry | None = None, service_log: BackgroundHandler | None = None
+) -> FastAPI:
+    """Return the application; its lifespan raises SettingError, BundleError or ProviderError where it cannot serve.
 
     Its state holds `health` from the beginning, for whoever ends the process, and `serving` while it is up. Without a
-    *registry* of the caller's, the metrics get a new one that has those of the process too.
+    *registry* of the caller's, the metrics get a new one that has those of the process too. What *service_log* drops
+    is counted.
     """
     metrics = Metrics(_process_registry() if registry is None else registry)
     health = Health()
+    if service_log is not None:
+        metrics.count_dropped_lines("service", lambda: service_log.dropped_lines)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        swap = _swap(settings, metrics)
-        await swap.start()
-        app.state.serving = serving = _serving(settings, swap, health, metrics)
-        metrics.at_each_scrape(
-            queue_depth=lambda: swap.guard.depth,
-            ready=lambda: not serving.faults,
-            drift=lambda: {} if swap.guard.drift is None else swap.guard.drift.states,
-        )
-        tasks = [asyncio.create_task(swap.run(), name="swap")]
-        if settings.bundle_watch_seconds:
-            tasks.append(asyncio.create_task(swap.watch(settings.bundle_watch_seconds), name="watch"))
-        try:
-            yield
-        finally:
-            health.fail("draining")
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            await swap.end()
+        with _records(settings, app, metrics) as on_verdict:
+            swap = _swap(settings, metrics)
+            await swap.start()
+            app.state.serving = serving = _serving(settings, swap, health, metrics, on_verdict)
+            metrics.at_each_scrape(
+                queue_depth=lambda: swap.guard.depth,
+                ready=lambda: not serving.faults,
+                drift=lambda: {} if swap.guard.drift is None else swap.guard.drift.states,
+            )
+            tasks = [asyncio.create_task(swap.run(), name="swap")]
+            if settings.bundle_watch_seconds:
+                tasks.append(asyncio.create_task(swap.watch(settings.bundle_watch_seconds), name="watch"))
+            try:
+                yield
+            finally:
+                health.fail("draining")
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+                await swap.end()
 
     app = FastAPI(
         title="mos-guard",
@@ -81,13 +91,15 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         redirect_slashes=False,
     )
     app.state.health = health
-    app.include_router(router)
+    routers = [router] if settings.feedback_keys_file is None else [router, feedback_router]
+    for part in routers:
+        app.include_router(part)
     # The framework would answer these two in its own way; the middleware answers every error.
     app.add_exception_handler(HTTPException, _pass_on)
     app.add_exception_handler(RequestValidationError, _pass_on)
     app.add_middleware(
         ExchangeMiddleware,
-        known_routes=frozenset(route.path for route in router.routes if isinstance(route, Route))
+        known_routes=frozenset(route.path for part in routers for route in part.routes if isinstance(route, Route))
         | {"/docs", "/openapi.json"},
         api_keys=frozenset() if settings.api_keys_file is None else read_api_keys(settings.api_keys_file),
         max_body_bytes=settings.max_body_bytes,
@@ -95,6 +107,34 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         metrics=metrics,
     )
     return app
+
+
+@contextmanager
+def _records(settings: Settings, app: FastAPI, metrics: Metrics) -> Iterator[Sequence[OnVerdict]]:
+    """Open what keeps verdicts and labels, where it is asked for; yield who wants to hear of each verdict."""
+    on_verdict: list[OnVerdict] = []
+    with ExitStack() as stack:
+        if settings.verdict_log is not None:
+            log = VerdictLog(
+                settings.verdict_log,
+                share=settings.verdict_log_share,
+                max_bytes=settings.verdict_log_max_bytes,
+                max_files=settings.verdict_log_files,
+            )
+            stack.enter_context(log)
+            metrics.count_dropped_lines("verdicts", lambda: log.dropped_lines)
+            on_verdict.append(log.record)
+        if settings.feedback_keys_file is not None and settings.feedback_log is not None:
+            desk = open_desk(
+                settings.feedback_log,
+                keys=read_api_keys(settings.feedback_keys_file),
+                max_verdicts=settings.feedback_remember,
+                timeout_seconds=settings.body_timeout_ms / 1000,
+                metrics=metrics,
+            )
+            app.state.feedback = stack.enter_context(desk)
+            on_verdict.append(app.state.feedback.memory.remember)
+        yield on_verdict
 
 
 async def _pass_on(request: Request, error: Exception) -> NoReturn:
@@ -126,7 +166,7 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
     if bundle.calibration is None:
         return Guard(bundle, engine.provider, Health("uncalibrated"))
     health = Health("starting")
-    pipeline = _build_pipeline(settings, bundle.manifest, bundle.calibration, engine, health, metrics)
+    pipeline = _build_pipeline(settings, bundle, bundle.calibration, engine, health, metrics)
     checks = CanaryChecks(
         bundle.canaries,
         pipeline,
@@ -146,22 +186,22 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
 
 
 def _build_pipeline(
-    settings: Settings, manifest: Manifest, calibration: Calibration, engine: Engine, health: Health, metrics: Metrics
+    settings: Settings, bundle: Bundle, calibration: Calibration, engine: Engine, health: Health, metrics: Metrics
 ) -> Pipeline:
     batcher: Batcher[Image, Row] = Batcher(
         partial(run_engine, engine, health),
         max_batch_size=settings.max_batch_size,
         max_wait_seconds=settings.max_wait_ms / 1000,
-        max_queue=settings.max_queue,
+        max_queue=settings.max_queue + len(bundle.canaries),  # callers are refused before; the canaries never are
         on_batch=metrics.batch,
     )
     return Pipeline(
-        input_spec=manifest.input,
+        input_spec=bundle.manifest.input,
         max_pixels=settings.max_pixels,
         decode_threads=settings.decode_threads,
         max_queue=settings.max_queue,
         batcher=batcher,
-        judge=judge_of(manifest, calibration),
+        judge=judge_of(bundle.manifest, calibration),
     )
 
 
@@ -193,7 +233,9 @@ def _describe(guard: Guard, settings: Settings, metrics: Metrics) -> None:
         )
 
 
-def _serving(settings: Settings, swap: Swap, health: Health, metrics: Metrics) -> Serving:
+def _serving(
+    settings: Settings, swap: Swap, health: Health, metrics: Metrics, on_verdict: Sequence[OnVerdict]
+) -> Serving:
     return Serving(
         swap=swap,
         health=health,
@@ -205,6 +247,7 @@ def _serving(settings: Settings, swap: Swap, health: Health, metrics: Metrics) -
         ),
         deadline_seconds=settings.deadline_ms / 1000,
         max_files=min(settings.max_files, settings.max_queue),
+        on_verdict=on_verdict,
     )
 
 

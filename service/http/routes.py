@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Set
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from service.bundle import Manifest
 from service.http import openapi, schemas
 from service.http.answers import model_card, verdict_document
 from service.http.body import Body, BodyLimiter
@@ -22,9 +23,13 @@ from service.inference.health import Fault, Health, require_none
 from service.inference.pipeline import Prediction
 from service.serving.guard import Guard
 from service.serving.swap import Swap
+from service.verdict import Verdict
 from service.watch.metrics import CONTENT_TYPE, Metrics
 
 router = APIRouter()
+
+# Hears of a verdict: the request's id, the picture's place in it, the verdict, and the manifest of the model.
+OnVerdict = Callable[[str, int, Verdict, Manifest], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Serving:
     body_limiter: BodyLimiter
     deadline_seconds: float
     max_files: int
+    on_verdict: Sequence[OnVerdict]
 
     @property
     def faults(self) -> Set[Fault]:
@@ -87,7 +93,9 @@ async def predict_batch(request: Request) -> Response:
         outcomes = await asyncio.gather(
             *(pipeline.predict(image, deadline=upload.deadline) for image in images), return_exceptions=True
         )
-    return JSONResponse([_document(outcome, upload.guard, serving, exchange) for outcome in outcomes])
+    return JSONResponse(
+        [_document(outcome, upload.guard, serving, exchange, index) for index, outcome in enumerate(outcomes)]
+    )
 
 
 @router.get(
@@ -165,11 +173,13 @@ async def _upload(request: Request, serving: Serving, exchange: Exchange) -> Asy
 
 
 def _document(
-    outcome: Prediction | BaseException, guard: Guard, serving: Serving, exchange: Exchange
+    outcome: Prediction | BaseException, guard: Guard, serving: Serving, exchange: Exchange, index: int = 0
 ) -> dict[str, Any]:
-    """Record what became of one image, and return its verdict or its problem."""
+    """Record what became of image *index* of an exchange, and return its verdict or its problem."""
     if isinstance(outcome, Prediction):
         record_prediction(outcome, guard, exchange, serving.metrics)
+        for tell in serving.on_verdict:
+            tell(exchange.request_id, index, outcome.verdict, guard.manifest)
         return verdict_document(outcome.verdict, guard.manifest, exchange.request_id)
     if not isinstance(outcome, Exception):
         raise outcome

@@ -5,12 +5,14 @@ groups and the model from the bundle. Durations are differences of a monotonic c
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
 
 from service.verdict import Verdict
 from service.watch.drift import KINDS, DriftState
@@ -177,6 +179,45 @@ class _SwapSeries:
             self.reloads.labels(outcome)
 
 
+class _FeedbackSeries:
+    """What operators say about verdicts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.labels = Counter(
+            "mos_feedback",
+            "Pictures labelled, by their first label (a class is `in`) and by what had been decided.",
+            ["label", "decision"],
+            registry=registry,
+        )
+        self.classes = Counter(
+            "mos_feedback_classes",
+            "Pictures whose first label is a class, by whether it is the predicted one.",
+            ["agrees"],
+            registry=registry,
+        )
+        self.corrections = Counter(
+            "mos_feedback_corrections", "Labels of pictures that were labelled before.", registry=registry
+        )
+
+
+class _DroppedLines(Collector):
+    """Counts that the logs keep: the threads that write them know no series."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.counts: dict[str, Callable[[], float]] = {}
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "mos_log_lines_dropped",
+            "Lines that a blocked, full or broken disk has cost; of `feedback` the sender heard that, and has them.",
+            labels=["log"],
+        )
+        for log, count in self.counts.items():
+            family.add_metric([log], count())
+        yield family
+
+
 class Metrics:
     """The series of one process; children of labelled series are looked up once and kept."""
 
@@ -188,6 +229,9 @@ class Metrics:
         self._model = _ModelSeries(registry)
         self._drift = _DriftSeries(registry)
         self._swaps = _SwapSeries(registry)
+        self._feedback = _FeedbackSeries(registry)
+        self._dropped_lines = _DroppedLines(registry)
+        self._refused_labels = 0
         self._request_children: dict[tuple[str, int], Counter] = {}
         self._duration_children: dict[str, Histogram] = {}
         self._stage_children = {stage: self._stages.duration.labels(stage) for stage in STAGES}
@@ -254,6 +298,33 @@ class Metrics:
         self._verdicts.p_value.observe(verdict.p_value)
         for group, others_score in verdict.others_scores.items():
             self._others_children[group].observe(others_score)
+
+    def describe_feedback(self) -> None:
+        """Begin the series of feedback at 0, so that an increase shows the first label too."""
+        for label in ("in", "out"):
+            for decision in ("in", "out", "unknown"):
+                self._feedback.labels.labels(label, decision)
+        for agrees in ("yes", "no", "unknown"):
+            self._feedback.classes.labels(agrees)
+        self.count_dropped_lines("feedback", lambda: self._refused_labels)
+
+    def feedback(self, label: str, decision: str, agrees: str | None) -> None:
+        """Count a picture's first label, `in` or `out`; *agrees* only where it was a class."""
+        self._feedback.labels.labels(label, decision).inc()
+        if agrees is not None:
+            self._feedback.classes.labels(agrees).inc()
+
+    def feedback_corrected(self) -> None:
+        """Count a later label of a picture."""
+        self._feedback.corrections.inc()
+
+    def feedback_refused(self) -> None:
+        """Count a label that could not be written."""
+        self._refused_labels += 1
+
+    def count_dropped_lines(self, log: str, count: Callable[[], float]) -> None:
+        """Take the lines that *log* has dropped so far at each scrape."""
+        self._dropped_lines.counts[log] = count
 
     def canary(self, deviation: float) -> None:
         """Record how far the canaries are from what is expected of them."""

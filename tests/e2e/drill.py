@@ -3,8 +3,8 @@
     python -m tests.e2e.drill --own DIR --foreign DIR
 
 The service serves the shipped bundle, or the one named, as a process of its own; Prometheus scrapes it every second
-and evaluates the project's rules, hastened so that an hour takes fifteen seconds. Each phase of the day lasts until the
-alerts that belong to it fire, or until all are quiet again. At the end every answer must be accounted for.
+and evaluates the project's rules, hastened so that an hour takes some eight seconds. Each phase of the day lasts until
+the alerts that belong to it fire, or until all are quiet again. At the end every answer must be accounted for.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 from PIL import Image, ImageFilter
 
 from service.settings import DEFAULT_BUNDLE
@@ -30,19 +31,22 @@ from tests.e2e.traffic import Ledger, Picture, Traffic, changed, mix_of
 from tests.prometheus_process import PrometheusProcess, hastened_rules, running_prometheus
 from tests.server_process import ROOT, ServerProcess, environment, running_server
 
-HASTE = 240  # an hour in fifteen seconds
+HASTE = 480  # an hour in 7.5 seconds
 PER_SECOND = 80
 FOREIGN_SHARE = 0.3
-BLUR_PIXELS = 0.8
+BLUR_PIXELS = 1.5
 # A phase that has not come to its end by then never will.
 PATIENCE_SECONDS = 150
-# As long as the rules look back, hastened: what is quiet so long is quiet.
-QUIET_SECONDS = 16
+# Longer than the rules for verdicts look back, hastened: what is quiet so long is quiet.
+QUIET_SECONDS = 10
+CALIBRATION_PICTURES = 400
 
 DRIFT = frozenset({"MosGuardDriftRejects", "MosGuardDriftPValues"})
 # What strangers and a blurred camera may set off beside the alerts that a phase waits for.
 VERDICTS = DRIFT | {"MosGuardInRatioLow"}
-FAILURES = frozenset({"MosGuardNoReplicaReady", "MosGuardErrorBudgetBurnsFast", "MosGuardErrorBudgetBurns"})
+BUDGET = frozenset({"MosGuardErrorBudgetBurnsFast", "MosGuardErrorBudgetBurns", "MosGuardErrorBudgetLeaks"})
+# They speak of the machine, which the drill shares with whatever else runs on it.
+OF_THE_MACHINE = frozenset({"MosGuardLatencyHigh", "MosGuardQueueGrows"})
 
 
 class Change(NamedTuple):
@@ -111,7 +115,7 @@ class Drill:
         self.until(f"{phase}, and stays so", lambda _: time.monotonic() > quiet_until, frozenset())
 
     def _look(self, phase: str) -> None:
-        now = frozenset(self.prometheus.firing())
+        now = frozenset(self.prometheus.firing()) - OF_THE_MACHINE
         if now == self.firing:
             return
         self.day.changes.append(Change(self._seconds(), phase, now - self.firing, self.firing - now))
@@ -153,13 +157,17 @@ def live_through(
 
         (folder / FAULT_FILE).touch()
         down = frozenset({"MosGuardNoReplicaReady"})
-        drill.until_fired("the engine fails", down, beside=VERDICTS | FAILURES | refused)
+        anything = VERDICTS | BUDGET | refused | down
+        drill.until_fired("the engine fails", down, beside=anything)
         (folder / FAULT_FILE).unlink()
-        drill.until("the engine is back", lambda firing: not firing & down, VERDICTS | FAILURES | refused)
+        drill.until("the engine is back", lambda firing: not firing & down, anything)
 
-        turn(link, recalibrated(bundle, folder / "second", [content for _, content in blurred[:600]]))
+        with calibrating(bundle, folder / "second", [content for _, content in blurred]) as job:
+            drill.until("the job calibrates on the blurred camera", lambda _: job.poll() is not None, anything - down)
+            assert job.returncode == 0
+        turn(link, folder / "second")
         drill.server.process.send_signal(signal.SIGHUP)
-        drill.until_quiet("recalibrated on the blurred camera: quiet", still=VERDICTS | FAILURES | refused)
+        drill.until_quiet("the new calibration is served: quiet", still=anything - down)
         drill.day.known_judges.add(judge_in_service(drill.server))
     drill.day.ledger = drill.traffic.total
     return drill.day
@@ -169,10 +177,13 @@ def live_through(
 def _players(folder: Path, bundle: Path, mix: Iterator[Picture], say: Callable[[str], None]) -> Iterator[Drill]:
     """The service, Prometheus and the traffic, all running while the block does; the books are closed at its end."""
     settings = {"bundle": bundle, "canary_interval_seconds": 1, "decode_threads": 1, "intra_op_threads": 1}
+    settings["log_level"] = "warning"  # without a line for each answer
     with running_server(folder, module="tests.e2e.faulty_service", **settings) as server:
         server.wait_until_ready()
         targets = {"mos-guard": {"drill": server.port}}
         with running_prometheus(folder, targets, hastened_rules(folder, HASTE)) as prometheus:
+            while not prometheus.query("up") or prometheus.firing():  # of the time before its first scrape
+                time.sleep(0.25)
             with Traffic(server, mix, per_second=PER_SECOND) as traffic:
                 drill = Drill(server, prometheus, traffic, say)
                 yield drill
@@ -184,8 +195,6 @@ def _players(folder: Path, bundle: Path, mix: Iterator[Picture], say: Callable[[
 
 def judge_in_service(server: ServerProcess) -> tuple[str, float]:
     """The version and the threshold that judge now."""
-    import httpx
-
     card = httpx.get(f"{server.url}/model", timeout=60).json()
     return card["version"], card["threshold"]
 
@@ -213,21 +222,18 @@ def corrupted(bundle: Path, place: Path) -> Path:
     return copy
 
 
-def recalibrated(bundle: Path, place: Path, pictures: Sequence[bytes]) -> Path:
-    """A copy of *bundle*, calibrated by the calibration job on *pictures*."""
-    copy = Path(shutil.copytree(bundle, place))
+@contextlib.contextmanager
+def calibrating(bundle: Path, place: Path, pictures: Sequence[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The calibration job, at work on a copy of *bundle* at *place* and on some of the *pictures*."""
+    copy = shutil.copytree(bundle, place)
     folder = place.with_name("calibration-pictures")
     folder.mkdir()
-    for i, content in enumerate(pictures):
+    for i, content in enumerate(pictures[:CALIBRATION_PICTURES]):
         (folder / f"{i:05}.png").write_bytes(content)
-    subprocess.run(
-        [sys.executable, "-m", "training", "calibrate", "--bundle", copy, "--data", folder],
-        env=environment({}) | {"PYTHONPATH": str(ROOT)},
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    return copy
+    command = [sys.executable, "-m", "training", "calibrate", "--bundle", copy, "--data", folder]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment({}) | {"PYTHONPATH": str(ROOT)}, **silent) as job:
+        yield job
 
 
 def pictures_in(folder: Path, most: int) -> list[bytes]:

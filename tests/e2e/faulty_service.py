@@ -1,4 +1,4 @@
-"""The service as `python -m service` runs it, but ONNX Runtime fails while the file `engine-fault` lies in its folder."""
+"""The service as `python -m service` runs it, but ONNX Runtime fails while a file `engine-fault` lies in its folder."""
 
 import sys
 from pathlib import Path

@@ -79,7 +79,7 @@ async def test_what_went_wrong_inside_stays_inside(running: RunningApp, error: E
 
 def test_every_error_of_the_tree_has_a_row_of_its_own_or_is_internal() -> None:
     """An error that is added to the tree does not become a 500 by being forgotten."""
-    internal = {errors.BundleError, errors.ProviderError}
+    internal = {errors.BundleError, errors.ProviderError, errors.SettingError}
     leaves = [kind for kind in vars(errors).values() if isinstance(kind, type) and not kind.__subclasses__()]
     codes = []
     for kind in set(leaves) - internal:

@@ -5,10 +5,11 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 
 from service.bundle import Bundle, Canary
-from service.errors import NotReady, Overloaded
+from service.errors import NotReady
 from service.inference.batcher import Batcher
 from service.inference.canaries import CanaryChecks, deviation
 from service.inference.engine import Engine
@@ -30,11 +31,13 @@ class SwitchableEngine:
         self._health = health
         self.change: Callable[[Row], Row] = lambda row: row
         self.warm_ups = 0
+        self.batches: list[Image] = []  # (N, H, W, 3) each
 
     def warm_up(self) -> None:
         self.warm_ups += 1
 
     def __call__(self, images: Sequence[Image]) -> list[Row]:
+        self.batches.append(np.stack(images))
         return [self.change(row) for row in run_engine(self._engine, self._health, images)]
 
 
@@ -141,18 +144,22 @@ async def test_a_failing_engine_ends_readiness_until_a_canary_passes(tiny_bundle
         assert service.ready
 
 
-async def test_a_full_queue_is_no_deviation(tiny_bundle: Bundle) -> None:
-    """Under overload the canaries wait for their turn, and a ready service stays ready."""
+async def test_canaries_share_a_batch_and_change_places(tiny_bundle: Bundle) -> None:
+    """All go to the engine together, and no two checks in a row send them in the same order."""
     async with watched(tiny_bundle) as service:
-        await service.check()
+        await service.watch.check()
+        await service.watch.check()
+        first, second = service.engine.batches
+        assert len(first) == len(second) == len(tiny_bundle.canaries)
+        assert not np.array_equal(first, second)
+        assert np.array_equal(np.roll(first, 1, axis=0), second)
 
-        async def refuse(encoded: bytes, *, deadline: float) -> None:
-            raise Overloaded("The queue is full.", retry_after_seconds=1)
 
-        service.watch._pipeline.predict = refuse  # type: ignore[assignment, method-assign]
-        await service.check()
-        assert service.ready
-        assert len(service.deviations) == 1
+async def test_canaries_are_judged_though_there_is_no_room(tiny_bundle: Bundle) -> None:
+    """What callers are refused for says nothing about the answers, which must not go unwatched meanwhile."""
+    async with watched(tiny_bundle, max_queue=1) as service:
+        assert await service.watch.check() is not None
+        assert service.health.faults == set()
 
 
 async def test_without_canaries_a_warm_engine_is_ready(tiny_bundle: Bundle) -> None:

@@ -10,8 +10,9 @@ import math
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -22,6 +23,7 @@ from PIL import Image
 from service import preprocess
 from service.bundle import Bundle, read_bundle
 from service.inference import canaries, engine
+from service.inference.batcher import Batcher
 from service.settings import DEFAULT_BUNDLE
 from tests.service.running_app import RunningApp, running_app
 from tests.tiny_bundle import png, write_tiny_bundle
@@ -32,8 +34,18 @@ RED, BLUE, GREY, BLACK = png((235, 20, 20)), png((20, 20, 235)), png((128, 128, 
 INTERVAL_SECONDS = 0.02
 TOLERANCE = 0.01  # of the canaries, as it ships
 
-Outputs = list[NDArray[Any]]  # one array a name, (N, ...)
-Fault = Callable[[Callable[[], Outputs], list[str], int], Outputs]  # a run, the outputs' names, N -> the outputs
+Outputs = list[NDArray[Any]]  # (N, ...) each
+
+
+class Run(NamedTuple):
+    """One run of a session: what it would give, for how many images, and what the run before gave."""
+
+    outputs: Callable[[], Outputs]
+    images: int
+    previous: Outputs
+
+
+Fault = Callable[[Run], Outputs]
 
 
 class Session:
@@ -44,6 +56,7 @@ class Session:
         self.fault: Fault | None = None
         self.provider = provider
         self.batch_sizes: list[int] = []
+        self._previous: Outputs = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -52,21 +65,17 @@ class Session:
         return [self.provider]
 
     def run(self, names: list[str], feed: dict[str, NDArray[np.uint8]]) -> Outputs:
-        count = len(feed["images"])
-        self.batch_sizes.append(count)
-
-        def real() -> Outputs:
-            outputs: Outputs = self._session.run(names, feed)
-            return outputs
-
-        return real() if self.fault is None else self.fault(real, names, count)
+        self.batch_sizes.append(len(feed["images"]))
+        run = Run(partial(self._session.run, names, feed), len(feed["images"]), self._previous)
+        self._previous = run.outputs() if self.fault is None else self.fault(run)
+        return self._previous
 
 
 class Watch:
-    """A running application, its session, and the checks of its canaries as they begin and end."""
+    """A running application, its session, its batcher, and the checks of its canaries as they begin and end."""
 
-    def __init__(self, running: RunningApp, session: Session, checks: list[int]) -> None:
-        self.running, self.session, self._checks = running, session, checks
+    def __init__(self, running: RunningApp, session: Session, batcher: Batcher[Any, Any], checks: list[int]) -> None:
+        self.running, self.session, self._batcher, self._checks = running, session, batcher, checks
 
     async def next_check(self) -> None:
         """Wait for the end of the first check that begins from now on."""
@@ -88,7 +97,7 @@ class Watch:
     async def wait_for_queue(self, images: int) -> None:
         """Wait until *images* are decoded and wait for the engine."""
         async with asyncio.timeout(60):
-            while self.running.sample("mos_queue_depth") != images:  # noqa: ASYNC110  what a prober does
+            while self._batcher.depth != images:  # noqa: ASYNC110  nobody is told when an image is decoded
                 await asyncio.sleep(0.001)
 
 
@@ -99,27 +108,35 @@ Start = Callable[..., Any]
 def watched(monkeypatch: pytest.MonkeyPatch) -> Start:
     """Run the application with a session that a test can spoil and with checks that it can wait for."""
     sessions: list[Session] = []
+    batchers: list[Batcher[Any, Any]] = []
     checks = [0, 0]  # begun, ended
-    make, check = engine._session, canaries.CanaryChecks.check
+    make, check, start_batcher = engine._session, canaries.CanaryChecks.check, Batcher.start
 
     def spoilable(bundle: Bundle, provider: Any, threads: int, max_batch_size: int) -> Session:
         session = Session(make(bundle, "cpu", threads, max_batch_size), engine._RUNTIME_NAMES[provider])
         sessions.append(session)
         return session
 
-    async def counted(self: canaries.CanaryChecks) -> None:
+    async def counted(self: canaries.CanaryChecks) -> float | None:
         checks[0] += 1
-        await check(self)
-        checks[1] += 1
+        try:
+            return await check(self)
+        finally:
+            checks[1] += 1
+
+    def noted(self: Batcher[Any, Any]) -> None:
+        batchers.append(self)
+        start_batcher(self)
 
     monkeypatch.setattr(engine, "_session", spoilable)
+    monkeypatch.setattr(Batcher, "start", noted)
     monkeypatch.setattr(canaries.CanaryChecks, "check", counted)
 
     @asynccontextmanager
     async def start(bundle: Path, **settings: object) -> AsyncIterator[Watch]:
         async with running_app(bundle, **{"canary_interval_seconds": INTERVAL_SECONDS} | settings) as running:
             await running.until_ready()
-            yield Watch(running, sessions[-1], checks)
+            yield Watch(running, sessions[-1], batchers[-1], checks)
 
     return start
 
@@ -127,42 +144,46 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Start:
 # --- Faults of the session ---
 
 
-def dead(run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
+def dead(run: Run) -> Outputs:
     raise RuntimeError("CUDA error 700: an illegal memory access was encountered")
 
 
-def nan_in_the_first_row(run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
-    outputs = run()
+def nan_in_the_first_row(run: Run) -> Outputs:
+    outputs = run.outputs()
     for output in outputs:
         if output.dtype == np.float32:
             output[0] = np.nan
     return outputs
 
 
-def previous_batch() -> Fault:
-    """Every run gives the outputs of the one before, where that had as many rows."""
-    last: Outputs | None = None
+class PreviousBatch:
+    """Every run gives the outputs of the one before."""
 
-    def fault(run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
-        nonlocal last
-        own = run()
-        stale, last = (own if last is None else last), own
+    def __init__(self) -> None:
+        self._own: Outputs | None = None
+
+    def __call__(self, run: Run) -> Outputs:
+        stale = run.previous if self._own is None else self._own
+        self._own = run.outputs()
         return stale
 
-    return fault
+
+def shifted_by_one(run: Run) -> Outputs:
+    """Every image of a batch gets its neighbour's row."""
+    return [np.roll(output, 1, axis=0) for output in run.outputs()]
 
 
-def constant() -> Fault:
-    """Every row is the first one that the model gave."""
-    first: Outputs | None = None
+def nan_in_the_last_of_many(run: Run) -> Outputs:
+    outputs = run.outputs()
+    for output in outputs:
+        if output.dtype == np.float32 and run.images > 1:
+            output[-1] = np.nan
+    return outputs
 
-    def fault(run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
-        nonlocal first
-        if first is None:
-            first = [output[:1] for output in run()]
-        return [np.repeat(output, count, axis=0) for output in first]
 
-    return fault
+def constant(run: Run) -> Outputs:
+    """Every row is the first one of the run before, and so the same one from then on."""
+    return [np.repeat(output[:1], run.images, axis=0) for output in run.previous]
 
 
 @pytest.mark.parametrize(
@@ -170,10 +191,12 @@ def constant() -> Fault:
     [
         (dead, "could not be judged", None),
         (nan_in_the_first_row, "could not be judged", None),
-        (previous_batch(), "deviate by inf", math.inf),
-        (constant(), "deviate by inf", math.inf),
+        (PreviousBatch(), "deviate by inf", math.inf),
+        (constant, "deviate by inf", math.inf),
+        (shifted_by_one, "deviate by inf", math.inf),
+        (nan_in_the_last_of_many, "could not be judged", None),
     ],
-    ids=["dead", "NaN", "another batch's rows", "a constant"],
+    ids=["dead", "NaN", "another batch's rows", "a constant", "rows shifted by one", "NaN in the last row of many"],
 )
 async def test_a_fault_of_the_session_is_seen_by_the_next_check(
     watched: Start,
@@ -225,10 +248,10 @@ class Held:
         self.entered = threading.Event()
         self.released = threading.Event()
 
-    def __call__(self, run: Callable[[], Outputs], names: list[str], count: int) -> Outputs:
+    def __call__(self, run: Run) -> Outputs:
         self.entered.set()
         assert self.released.wait(timeout=60), "the test never released the session"
-        return run()
+        return run.outputs()
 
 
 @asynccontextmanager
@@ -412,6 +435,26 @@ async def test_a_session_that_hangs_is_seen_by_the_deadline_of_the_next_check(
         assert [record.exc_info[0].__name__ for record in failures(caplog)][:1] == ["DeadlineExceeded"]
         watch.session.fault = None
         held.released.set()
+        await watch.next_check()
+        assert await watch.is_ready()
+
+
+async def test_a_session_that_hangs_is_seen_though_the_queue_is_full(
+    watched: Start, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Canaries have places of their own: callers that wait in vain, and are refused, do not hide what is wrong."""
+    monkeypatch.setattr(canaries, "DEADLINE_SECONDS", 0.2)
+    async with watched(tiny_bundle.path, max_queue=2, max_batch_size=1, canary_interval_seconds=0.2) as watch:
+        await watch.next_check()
+        watch.session.fault = held = Held()
+        waiting = [asyncio.create_task(watch.post(RED))]
+        await asyncio.to_thread(held.entered.wait, 60)
+        waiting += [asyncio.create_task(watch.post(RED)) for _ in range(2)]
+        await watch.next_check()
+        assert not await watch.is_ready()
+        watch.session.fault = None
+        held.released.set()
+        await asyncio.gather(*waiting)
         await watch.next_check()
         assert await watch.is_ready()
 

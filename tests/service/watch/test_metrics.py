@@ -7,25 +7,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.verdict import Verdict
 from service.watch.drift import DriftState
 from service.watch.metrics import DURATION_SECONDS, OTHERS_SCORES, SCORES, STAGES, Metrics
+from tests.service.watch.parts import VERDICT
 
 INFO = {"name": "tiny", "version": "1", "model_sha256": "ab", "provider": "cpu", "precision": "float32"}
-VERDICT = Verdict(
-    label="red",
-    class_index=0,
-    probability=0.9,
-    group="warm",
-    decision="in",
-    decided_by="mos",
-    mos=-0.1,
-    score=-0.1,
-    threshold=-0.9,
-    p_value=0.5,
-    others_scores={"warm": 0.1, "cool": 0.99},
-    top=[("red", 0.9)],
-)
 
 
 @pytest.fixture
@@ -51,6 +37,7 @@ def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
     metrics.batch(4, 0.01)
     metrics.verdict(VERDICT)
     metrics.canary(0.0)
+    metrics.describe_feedback()
     families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
     labels = {
         name: {label for sample in family.samples for label in sample.labels} - {"le"}
@@ -80,6 +67,10 @@ def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
         "mos_canary_deviation": set(),
         "mos_model_info": {"name", "version", "model_sha256", "provider", "precision"},
         "mos_decision_info": {"statistic"},
+        "mos_feedback": {"label", "decision"},
+        "mos_feedback_classes": {"agrees"},
+        "mos_feedback_corrections": set(),
+        "mos_log_lines_dropped": {"log"},
     }
 
 
@@ -123,6 +114,28 @@ def test_all_decisions_start_at_zero(metrics: Metrics, registry: CollectorRegist
     assert registry.get_sample_value("mos_predictions_total", {"decision": "out", "group": "cool"}) == 0
 
 
+def test_feedback_starts_at_zero_and_only_where_it_is_on(metrics: Metrics, registry: CollectorRegistry) -> None:
+    """An increase shows the first label too; a service that takes none has no such series."""
+    series = [("mos_feedback_total", {"label": "out", "decision": "unknown"})]
+    series += [("mos_feedback_classes_total", {"agrees": "no"}), ("mos_log_lines_dropped_total", {"log": "feedback"})]
+    assert [registry.get_sample_value(*one) for one in series] == [None, None, None]
+    metrics.describe_feedback()
+    assert [registry.get_sample_value(*one) for one in series] == [0, 0, 0]
+
+
+def test_a_label_is_counted_by_its_side_and_a_class_by_its_agreement(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    """`in` and `out` say nothing about the class."""
+    metrics.describe_feedback()
+    metrics.feedback("out", "in", None)
+    metrics.feedback("in", "in", "no")
+    assert registry.get_sample_value("mos_feedback_total", {"label": "out", "decision": "in"}) == 1
+    assert registry.get_sample_value("mos_feedback_total", {"label": "in", "decision": "in"}) == 1
+    assert registry.get_sample_value("mos_feedback_classes_total", {"agrees": "no"}) == 1
+    assert registry.get_sample_value("mos_feedback_classes_total", {"agrees": "yes"}) == 0
+
+
 def test_what_is_not_known_is_not_a_number(metrics: Metrics, registry: CollectorRegistry) -> None:
     """Without a calibration there is no threshold of 0."""
     for name in ("mos_threshold", "mos_expected_in_ratio", "mos_canary_deviation"):
@@ -147,6 +160,16 @@ def test_gauges_are_asked_at_each_scrape(metrics: Metrics, registry: CollectorRe
     assert registry.get_sample_value("mos_queue_depth") == 0.0
     assert math.isnan(registry.get_sample_value("mos_drift_alarm", {"kind": "rejects"}) or 0.0)
     assert registry.get_sample_value("mos_ready") == 0.0
+
+
+def test_dropped_lines_are_asked_for_at_each_scrape(metrics: Metrics, registry: CollectorRegistry) -> None:
+    """Each log keeps its own count."""
+    dropped = ["a line"]
+    metrics.count_dropped_lines("service", lambda: len(dropped))
+    assert registry.get_sample_value("mos_log_lines_dropped_total", {"log": "service"}) == 1
+    dropped.append("another")
+    assert registry.get_sample_value("mos_log_lines_dropped_total", {"log": "service"}) == 2
+    assert registry.get_sample_value("mos_log_lines_dropped_total", {"log": "verdicts"}) is None
 
 
 def test_buckets_cover_what_they_measure() -> None:
