@@ -62,18 +62,16 @@ class CanaryChecks:
             _log.warning("The bundle has no canaries, so nothing proves the model's answers; export it with some.")
         while True:
             try:
-                largest = await self.check()
-                if largest is not None:
-                    observe(largest)
+                observe(await self.check())
             except Exception:
                 self._health.fail("canary")
                 _log.exception("The canaries could not be checked.")
             await asyncio.sleep(self._interval_seconds)
 
-    async def check(self) -> float | None:
+    async def check(self) -> float:
         """Warm up where that is still to be done, judge every canary once, and set the health accordingly.
 
-        Return the largest deviation, or None where there is none to tell.
+        Return the largest deviation, NaN where the canaries could not be judged.
         """
         try:
             if not self._is_warm:
@@ -82,7 +80,7 @@ class CanaryChecks:
             largest = max(await self._deviations(), default=0.0)
         except MosGuardError as error:
             self._fail("could not be judged", error)
-            return None
+            return math.nan
         if largest > self._tolerance:
             self._fail(f"deviate by {largest:.6f}, more than {self._tolerance}")
         else:

@@ -1,4 +1,4 @@
-"""A day in miniature on real pictures: the right alerts fire, the others are quiet, and every answer is accounted for."""
+"""A day in miniature on real pictures: the right alerts fire, the rest are quiet, and every answer is accounted for."""
 
 import tarfile
 from pathlib import Path

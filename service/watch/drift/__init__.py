@@ -1,13 +1,16 @@
 """Drift: whether what comes in is still what the calibration was made for.
 
-The guarantee of the threshold is one about pictures like those of the calibration. Two charts watch, by every picture
-that gets a verdict, whether it can still be believed: `rejects` counts decisions and is quickest where few strangers
-come or many; `p_values` looks at the whole distribution of the scores, and so also sees what crosses no threshold.
-Each has a limit that follows from its run length, the expected number of pictures until a false alarm, and each allows
-for what the finite calibration set leaves unknown, at the calibration's confidence.
+The guarantee of the threshold is about pictures like those of the calibration. Two charts watch, by every picture that
+gets a verdict, whether it can still be relied on. `rejects` counts decisions, and is the first to see strangers that
+are rejected by a hair. `p_values` looks at the whole distribution of the scores, and is the first to see very strange
+ones and what makes all scores creep; it alone sees what crosses no threshold, such as the same easy picture again and
+again. Each limit follows from a run length, the expected number of pictures from the start to a false alarm, and each
+chart allows for what a finite calibration set leaves unknown, at the calibration's confidence.
 
-State is of one process and begins anew with every calibration: replicas each judge their own share of the traffic. A
+State is of one process and begins anew with every calibration: each replica judges its own share of the traffic. A
 quiet chart does not say that strangers are still told apart, only that nothing looks different.
+
+Begin with `rejects.py`, the simpler chart; `p_values.py` has the other, and `dirichlet.py` a bound that it needs.
 """
 
 from typing import NamedTuple

@@ -117,7 +117,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Start:
         sessions.append(session)
         return session
 
-    async def counted(self: canaries.CanaryChecks) -> float | None:
+    async def counted(self: canaries.CanaryChecks) -> float:
         checks[0] += 1
         try:
             return await check(self)
