@@ -222,13 +222,22 @@ async def test_a_bundle_that_is_still_being_written_is_waited_for(place: Path, m
     """Only what stays the same from one look to the next is read."""
     async with serving(place) as running:
         swap = swap_of(running)
-        looks = iter([1, 2, 3, 4, 4])
-        monkeypatch.setattr("service.serving.swap.identity_of", lambda path: (next(looks),))
-        monkeypatch.setattr(swap, "request", lambda: requests.append(next(looks, "none left")))
-        requests: list[object] = []
-        with pytest.raises(RuntimeError, match="StopIteration"):
+        looks, requested_after = [1, 2, 3, 4, 4], list[int]()
+
+        def look(path: Path) -> tuple[int]:
+            if not looks:
+                raise NoMoreLooks
+            return (looks.pop(0),)
+
+        monkeypatch.setattr("service.serving.swap.identity_of", look)
+        monkeypatch.setattr(swap, "request", lambda: requested_after.append(5 - len(looks)))
+        with pytest.raises(NoMoreLooks):
             await swap.watch(0.001)
-        assert requests == ["none left"], "asked for once, when the last look was like the one before"
+        assert requested_after == [5], "the fifth look is the first that saw what the one before it saw"
+
+
+class NoMoreLooks(Exception):
+    """The test has seen enough."""
 
 
 async def until(running: RunningApp, **outcomes: int) -> None:
