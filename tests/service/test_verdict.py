@@ -16,7 +16,7 @@ JUDGE = Judge(
     group_names=("animal", "food"),
     group_of_class=(0, 0, 1),
     decided_by="mos",
-    threshold=-0.5,
+    thresholds=(-0.5, -0.5),
     ranks=(1, 2, 3, 4),
     reference_scores=(-0.9, -0.5, -0.5, -0.1),
 )
@@ -173,7 +173,7 @@ def test_decision_follows_the_threshold(others: float, decision: str) -> None:
 @pytest.mark.parametrize(("score", "decision"), [(-17.5, "out"), (-2.0, "in"), (-2.0000001, "out"), (3.5, "in")])
 def test_the_score_decides_and_not_mos(score: float, decision: str) -> None:
     """With another statistic the score has another scale than MOS, which is told beside it and decides nothing."""
-    judge = replace(JUDGE, decided_by="mos+knn", threshold=-2.0, reference_scores=(-5.0, -2.0, 1.0, 2.0))
+    judge = replace(JUDGE, decided_by="mos+knn", thresholds=(-2.0, -2.0), reference_scores=(-5.0, -2.0, 1.0, 2.0))
     verdict = judge.judge(a_row(score=score))
     assert (verdict.decision, verdict.decided_by, verdict.mos, verdict.score) == (decision, "mos+knn", -0.25, score)
     assert verdict.p_value == p_value(score, judge.ranks, judge.reference_scores)
@@ -237,4 +237,4 @@ def test_judge_refuses_a_score_that_is_not_the_mos_that_decides(score: float) ->
 def test_judge_with_a_nan_threshold_decides_nothing() -> None:
     """A calibration that went wrong cannot let anything in."""
     with pytest.raises(ModelOutputError):
-        replace(JUDGE, threshold=NAN).judge(a_row())
+        replace(JUDGE, thresholds=(-0.5, NAN)).judge(a_row())

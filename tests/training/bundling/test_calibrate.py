@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.bundle import Bundle, read_bundle
 from service.errors import BundleError
 from service.verdict import accepts
 from tests.tiny_bundle import write_tiny_bundle
+from tests.training.bundling.scores import certified, scored
 from training.bundling import calibrate as job
 from training.bundling.calibrate import calibrate, fit
 from training.bundling.guarantee import threshold_rank
@@ -22,10 +24,10 @@ from training.scoring.pictures import score_pictures
 def test_the_threshold_accepts_all_but_k_minus_1_of_its_scores(tiny_bundle: Bundle) -> None:
     """With distinct scores the k-th smallest is itself accepted; ties only accept more."""
     scores = np.random.default_rng(1).uniform(-1, 0, 1000)
-    done = fit(scores, tiny_bundle, tpr=0.95, confidence=0.95, data={})
+    done = fit(scored(scores), tiny_bundle, certified(0.95), data={})
     assert (done.n, done.k) == (1000, 39)
     assert int((~accepts(scores, done.threshold)).sum()) == 38
-    tied = fit(np.repeat(scores[:100], 10), tiny_bundle, tpr=0.95, confidence=0.95, data={})
+    tied = fit(scored(np.repeat(scores[:100], 10)), tiny_bundle, certified(0.95), data={})
     assert int((~accepts(np.repeat(scores[:100], 10), tied.threshold)).sum()) <= 38
 
 
@@ -34,7 +36,7 @@ def test_scores_that_are_not_numbers_are_refused(tiny_bundle: Bundle) -> None:
     scores = np.full(100, -0.5)
     scores[7] = np.nan
     with pytest.raises(CalibrationError, match="not numbers"):
-        fit(scores, tiny_bundle, tpr=0.95, confidence=0.95, data={})
+        fit(scored(scores), tiny_bundle, certified(0.95), data={})
 
 
 def test_the_job_binds_the_threshold_to_model_preprocessing_and_data(
@@ -112,7 +114,7 @@ def test_a_picture_outside_the_class_folders_is_calibrated_on_too(
     """Labels never cost a picture: where one has none, all are taken without."""
     bundle = shutil.copytree(exported.path, tmp_path / "bundle")
     data = shutil.copytree(demo_data["test"], tmp_path / "data")
-    shutil.copy(next(data.rglob("*.png")), data / "stray.png")
+    Image.new("RGB", (32, 32), "red").save(data / "stray.png")
     done = calibrate(bundle, data)
     assert done.n == 226
     assert done.operating_points[0].accuracy_on_accepted is None
