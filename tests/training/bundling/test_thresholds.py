@@ -14,7 +14,7 @@ from training.bundling.thresholds import Rule, Scored, Thresholds, choose
 
 TPR = CONFIDENCE = 0.95
 RECALIBRATIONS = 4_000
-# A simulated share may leave its binomial interval once in ten thousand times by chance; seeds are fixed, so it does not.
+# By chance a simulated share leaves its binomial interval once in ten thousand times; with a fixed seed it does not.
 SURE = 0.9999
 GROUPS = ("easy", "hard", "rare")
 SHARES = np.array([0.6, 0.37, 0.03])
@@ -37,7 +37,7 @@ def as_often_as(count: int, of: int, probability: float) -> bool:
 
 @pytest.mark.parametrize("n", [59, 264, 1_000])
 def test_the_certified_promise_breaks_as_rarely_as_it_says(n: int) -> None:
-    """Exactly 4.8, 4.5 and 4.3 % of recalibrations break it, never more than 5 %; of these 4,000, 4.8, 4.8 and 4.5 %."""
+    """Exactly 4.8, 4.5 and 4.3 % of recalibrations break it, never more than 5 %; of these 4.8, 4.8 and 4.5 % do."""
     broken = int((true_tprs(Method.CERTIFIED, n, n) < TPR).sum())
     exactly = 1 - promise_kept(n, rank(Method.CERTIFIED, n, TPR, CONFIDENCE), TPR)
     assert exactly <= 1 - CONFIDENCE
@@ -86,7 +86,7 @@ def recalibrate_groups(n: int, seed: int) -> list[Thresholds]:
 
 @pytest.mark.parametrize("n", [264, 1_000])
 def test_each_group_keeps_the_promise_by_itself(n: int) -> None:
-    """At most 5 % of the thresholds of a group break it, in the hard group too; one threshold for all broke it there."""
+    """At most 5 % of the thresholds of a group break it, in the hard group too, where one threshold for all does."""
     found = recalibrate_groups(n, n)
     for place in (0, 1):
         thresholds = [entry.threshold for one in found for entry in one.of_groups if entry.group == GROUPS[place]]
