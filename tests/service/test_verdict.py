@@ -170,6 +170,22 @@ def test_decision_follows_the_threshold(others: float, decision: str) -> None:
     assert JUDGE.judge(row).decision == decision
 
 
+@pytest.mark.parametrize(
+    ("class_index", "decision", "threshold"), [(0, "out", -0.2), (1, "out", -0.2), (2, "in", -0.5)]
+)
+def test_the_predicted_group_brings_its_threshold(class_index: int, decision: str, threshold: float) -> None:
+    """One score is in where its group's threshold is low and out where it is high, and the answer names that one."""
+    verdict = replace(JUDGE, thresholds=(-0.2, -0.5)).judge(a_row(class_index=class_index))
+    assert (verdict.decision, verdict.threshold, verdict.p_value) == (decision, threshold, 0.8)
+
+
+def test_accepts_takes_a_threshold_for_each_score() -> None:
+    """As the judge does one by one; one of them NaN decides nothing."""
+    assert accepts([-0.3, -0.3], [-0.3, -0.2]).tolist() == [True, False]
+    with pytest.raises(ModelOutputError):
+        accepts([-0.3, -0.3], [-0.5, NAN])
+
+
 @pytest.mark.parametrize(("score", "decision"), [(-17.5, "out"), (-2.0, "in"), (-2.0000001, "out"), (3.5, "in")])
 def test_the_score_decides_and_not_mos(score: float, decision: str) -> None:
     """With another statistic the score has another scale than MOS, which is told beside it and decides nothing."""

@@ -67,8 +67,8 @@ def _fitted_hashes(bundle: Bundle) -> NDArray[np.uint64] | None:
     if not file.is_file():
         return None
     try:
-        with np.load(file) as saved:
+        with np.load(io.BytesIO(file.read_bytes())) as saved:  # numpy would leave a damaged file open
             hashes: NDArray[np.uint64] = saved["content"]  # (N,), ascending
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise DataError(f"{file} is damaged; export the bundle again.") from error
     return hashes

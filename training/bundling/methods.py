@@ -17,7 +17,7 @@ def promise(method: Method, tpr: float, confidence: float) -> str:
     """What a method promises of later in-distribution pictures, and nothing more."""
     kept, sure = f"{100 * tpr:g} %", f"{100 * confidence:g} %"
     return {
-        Method.CERTIFIED: f"at least {kept} of later pictures are accepted, with {sure} confidence",
-        Method.CONFORMAL: f"{kept} of later pictures are accepted on average over calibrations, maybe not by this",
+        Method.CERTIFIED: f"at least {kept} of later pictures like them are accepted, with {sure} confidence",
+        Method.CONFORMAL: f"{kept} of later pictures like them are accepted on average over calibrations",
         Method.QUANTILE: f"{kept} of the calibration pictures are accepted, and nothing is promised of later ones",
     }[method]

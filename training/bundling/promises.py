@@ -24,15 +24,17 @@ def guarantee(calibration: Calibration) -> str:
     promised = promise(Method(calibration.method), calibration.tpr, calibration.confidence)
     low, high = calibration.tpr_interval
     between = f"the true TPR lies between {100 * low:.2f} and {100 * high:.2f} %"
-    of = f"of {calibration.n} pictures like those that will come"
-    at = f"At its threshold of {calibration.threshold:.6g}, rank {calibration.k} from the lowest {of}"
+    at = f"{calibration.threshold:.6g}, rank {calibration.k} from the lowest of {calibration.n} pictures"
     if groups := len(calibration.group_thresholds):
         return (
-            f"In each of {groups} predicted groups, at the group's own threshold, {promised}. {at}, stands every other "
-            f"group. Over all groups {between}."
+            f"In each of {groups} predicted groups, at a threshold of its own, {promised}. Any other group has the "
+            f"threshold of all, {at}. Over all groups {between}."
         )
     kept = promise_kept(calibration.n, calibration.k, calibration.tpr)
-    return f"{at}, {promised}. Of all such calibrations {percent(kept)} keep {percent(calibration.tpr)}; {between}."
+    return (
+        f"At the threshold of {at}, {promised}. Of such calibrations {percent(kept)} keep {percent(calibration.tpr)}; "
+        f"{between}."
+    )
 
 
 def methods_table(calibration: Calibration) -> list[Row]:
