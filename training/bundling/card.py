@@ -162,7 +162,7 @@ def _about_the_set(name: str, calibration: Calibration) -> str:
 
 
 def _header(calibration: Calibration, siblings: Siblings | None) -> Row:
-    header = ["TPR at least", "threshold"]
+    header = ["TPR at least", "threshold of all" if calibration.group_thresholds else "threshold"]
     if _has_accuracy(calibration):
         header.append("accuracy on accepted")
     for name in _names(calibration):

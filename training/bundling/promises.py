@@ -13,7 +13,8 @@ CHOSEN = "(chosen)"
 UNKNOWN = "-"
 EACH_BY_ITSELF = (
     "A group is that of the predicted class. Each group's promise stands by itself: that all are kept at once is less "
-    "probable. A group with too few pictures has the threshold of all, and no promise of its own."
+    "probable. A group with too few pictures has the threshold of all, and no promise of its own. At every TPR, shares "
+    "of what is accepted or let in are by the thresholds that groups have there."
 )
 
 Row = list[str]
