@@ -95,8 +95,8 @@ def check_count(n: int, rule: Rule, source: str) -> None:
     """Raise CalibrationError where n pictures are too few for the rule."""
     if n < (required := minimum_count(rule.tpr, rule.confidence, rule.method)):
         raise CalibrationError(
-            f"{source} has {n} pictures, too few to promise {rule.tpr:.0%} with {rule.confidence:.0%} confidence; "
-            f"give at least {required}."
+            f"{source} has {n} pictures, too few for a {rule.method} threshold at {rule.tpr:.0%} and "
+            f"{rule.confidence:.0%} confidence; give at least {required}."
         )
 
 
