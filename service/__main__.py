@@ -5,7 +5,7 @@ import sys
 from pydantic import ValidationError
 
 from service.app import create_app
-from service.errors import MosGuardError
+from service.errors import MosGuardError, SettingError
 from service.http.server import run
 from service.settings import Settings, one_sentence
 from service.watch.logs import configure_logging
@@ -22,8 +22,11 @@ def main() -> int:
         return BAD_SETTINGS
     handler = configure_logging(settings.log_format, settings.log_level)
     try:
-        app = create_app(settings)
+        app = create_app(settings, service_log=handler)
         run(app, host=settings.host, port=settings.port, drain_seconds=settings.drain_seconds)
+    except SettingError as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_SETTINGS
     except MosGuardError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_BUNDLE

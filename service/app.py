@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from fastapi import FastAPI, Request
@@ -19,42 +20,67 @@ from prometheus_client import (
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from service.bundle import Bundle, Calibration, Manifest, read_bundle
-from service.http.answers import model_card
+from service.bundle import Bundle, Calibration, read_bundle
 from service.http.api_keys import read_api_keys
 from service.http.body import BodyLimiter
+from service.http.feedback import open_desk
+from service.http.feedback import router as feedback_router
 from service.http.middleware import ExchangeMiddleware
 from service.http.openapi import DESCRIPTION
-from service.http.routes import Serving, router
+from service.http.routes import OnVerdict, Serving, router
 from service.inference.batcher import Batcher
 from service.inference.canaries import CanaryChecks
 from service.inference.engine import Engine
 from service.inference.health import Health
 from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
+from service.serving.guard import Guard
+from service.serving.swap import Swap
 from service.settings import Settings
 from service.verdict import Row
+from service.watch.drift import Drift
+from service.watch.logs import BackgroundHandler
 from service.watch.metrics import Metrics
+from service.watch.verdict_log import VerdictLog
 
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
-    """Return the application; its lifespan raises BundleError or ProviderError where *settings* cannot be served.
+def create_app(
+    settings: Settings, registry: CollectorRegistry | None = None, service_log: BackgroundHandler | None = None
+) -> FastAPI:
+    """Return the application; its lifespan raises SettingError, BundleError or ProviderError where it cannot serve.
 
     Its state holds `health` from the beginning, for whoever ends the process, and `serving` while it is up. Without a
-    *registry* of the caller's, the metrics get a new one that has those of the process too.
+    *registry* of the caller's, the metrics get a new one that has those of the process too. What *service_log* drops
+    is counted.
     """
     metrics = Metrics(_process_registry() if registry is None else registry)
     health = Health()
+    if service_log is not None:
+        metrics.count_dropped_lines("service", lambda: service_log.dropped_lines)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        bundle, engine = await asyncio.to_thread(_load, settings)
-        _describe(bundle, engine, metrics)
-        async with _pipeline(settings, bundle, engine, health, metrics) as pipeline:
-            app.state.serving = _serving(settings, bundle, engine, health, metrics, pipeline)
-            yield
-            health.fail("draining")
+        with _records(settings, app, metrics) as on_verdict:
+            swap = _swap(settings, metrics)
+            await swap.start()
+            app.state.serving = serving = _serving(settings, swap, health, metrics, on_verdict)
+            metrics.at_each_scrape(
+                queue_depth=lambda: swap.guard.depth,
+                ready=lambda: not serving.faults,
+                drift=lambda: {} if swap.guard.drift is None else swap.guard.drift.states,
+            )
+            tasks = [asyncio.create_task(swap.run(), name="swap")]
+            if settings.bundle_watch_seconds:
+                tasks.append(asyncio.create_task(swap.watch(settings.bundle_watch_seconds), name="watch"))
+            try:
+                yield
+            finally:
+                health.fail("draining")
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+                await swap.end()
 
     app = FastAPI(
         title="mos-guard",
@@ -65,13 +91,15 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         redirect_slashes=False,
     )
     app.state.health = health
-    app.include_router(router)
+    routers = [router] if settings.feedback_keys_file is None else [router, feedback_router]
+    for part in routers:
+        app.include_router(part)
     # The framework would answer these two in its own way; the middleware answers every error.
     app.add_exception_handler(HTTPException, _pass_on)
     app.add_exception_handler(RequestValidationError, _pass_on)
     app.add_middleware(
         ExchangeMiddleware,
-        known_routes=frozenset(route.path for route in router.routes if isinstance(route, Route))
+        known_routes=frozenset(route.path for part in routers for route in part.routes if isinstance(route, Route))
         | {"/docs", "/openapi.json"},
         api_keys=frozenset() if settings.api_keys_file is None else read_api_keys(settings.api_keys_file),
         max_body_bytes=settings.max_body_bytes,
@@ -81,54 +109,64 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     return app
 
 
+@contextmanager
+def _records(settings: Settings, app: FastAPI, metrics: Metrics) -> Iterator[Sequence[OnVerdict]]:
+    """Open what keeps verdicts and labels, where it is asked for; yield who wants to hear of each verdict."""
+    on_verdict: list[OnVerdict] = []
+    with ExitStack() as stack:
+        if settings.verdict_log is not None:
+            log = VerdictLog(
+                settings.verdict_log,
+                share=settings.verdict_log_share,
+                max_bytes=settings.verdict_log_max_bytes,
+                max_files=settings.verdict_log_files,
+            )
+            stack.enter_context(log)
+            metrics.count_dropped_lines("verdicts", lambda: log.dropped_lines)
+            on_verdict.append(log.record)
+        if settings.feedback_keys_file is not None and settings.feedback_log is not None:
+            desk = open_desk(
+                settings.feedback_log,
+                keys=read_api_keys(settings.feedback_keys_file),
+                max_verdicts=settings.feedback_remember,
+                timeout_seconds=settings.body_timeout_ms / 1000,
+                metrics=metrics,
+            )
+            app.state.feedback = stack.enter_context(desk)
+            on_verdict.append(app.state.feedback.memory.remember)
+        yield on_verdict
+
+
 async def _pass_on(request: Request, error: Exception) -> NoReturn:
     raise error
 
 
-def _load(settings: Settings) -> tuple[Bundle, Engine]:
-    bundle = read_bundle(settings.bundle)
+def _swap(settings: Settings, metrics: Metrics) -> Swap:
+    def enter(guard: Guard) -> None:
+        _describe(guard, settings, metrics)
+        guard.watch(metrics.canary)
+
+    return Swap(
+        settings.bundle,
+        partial(_build_guard, settings, metrics),
+        drain_seconds=settings.drain_seconds,
+        enter=enter,
+        on_outcome=metrics.reload,
+    )
+
+
+def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
+    bundle = read_bundle(path)
     engine = Engine(
         bundle,
         provider=settings.provider,
         intra_op_threads=settings.intra_op_threads,
         max_batch_size=settings.max_batch_size,
     )
-    name, version = bundle.manifest.name, bundle.manifest.version
-    # Loudly, because the one asked for and the one in use are two things.
-    _log.info("Serving %s version %s on %s; %s was asked for.", name, version, engine.provider, settings.provider)
-    _log.info("Decided by %s.", bundle.manifest.decided_by)
-    return bundle, engine
-
-
-def _describe(bundle: Bundle, engine: Engine, metrics: Metrics) -> None:
-    manifest = bundle.manifest
-    metrics.describe_model(
-        {
-            "name": manifest.name,
-            "version": manifest.version,
-            "model_sha256": manifest.model_sha256,
-            "provider": engine.provider,
-            "precision": manifest.precision,
-        },
-        groups=[group.name for group in manifest.groups],
-        decided_by=manifest.decided_by,
-    )
-    if bundle.calibration is not None:
-        metrics.describe_calibration(bundle.calibration.threshold, bundle.calibration.tpr)
-
-
-@asynccontextmanager
-async def _pipeline(
-    settings: Settings, bundle: Bundle, engine: Engine, health: Health, metrics: Metrics
-) -> AsyncIterator[Pipeline | None]:
-    """Start the threads and the canaries, and drain them at the end; nothing of it for an uncalibrated bundle."""
     if bundle.calibration is None:
-        health.fail("uncalibrated")
-        metrics.at_each_scrape(queue_depth=lambda: 0, ready=lambda: health.ready)
-        _log.error("The bundle is not calibrated: the service lives, is not ready and gives no verdicts.")
-        yield None
-        return
-    pipeline = _build_pipeline(settings, bundle.manifest, bundle.calibration, engine, health, metrics)
+        return Guard(bundle, engine.provider, Health("uncalibrated"))
+    health = Health("starting")
+    pipeline = _build_pipeline(settings, bundle, bundle.calibration, engine, health, metrics)
     checks = CanaryChecks(
         bundle.canaries,
         pipeline,
@@ -137,53 +175,69 @@ async def _pipeline(
         warm_up=engine.warm_up,
         tolerance=settings.canary_tolerance,
         interval_seconds=settings.canary_interval_seconds,
-        observe=metrics.canary,
     )
-    metrics.at_each_scrape(queue_depth=lambda: pipeline.depth, ready=lambda: health.ready)
-    pipeline.start()
-    canaries = asyncio.create_task(checks.run(), name="canaries")
-    try:
-        yield pipeline
-    finally:
-        canaries.cancel()
-        await asyncio.wait([canaries])
-        await _drain(pipeline, settings.drain_seconds)
+    drift = Drift(
+        bundle.calibration,
+        reject_share=settings.drift_reject_share,
+        run_length=settings.drift_run_length,
+        strangers_share=settings.drift_strangers_share,
+    )
+    return Guard(bundle, engine.provider, health, pipeline=pipeline, checks=checks, drift=drift)
 
 
 def _build_pipeline(
-    settings: Settings, manifest: Manifest, calibration: Calibration, engine: Engine, health: Health, metrics: Metrics
+    settings: Settings, bundle: Bundle, calibration: Calibration, engine: Engine, health: Health, metrics: Metrics
 ) -> Pipeline:
     batcher: Batcher[Image, Row] = Batcher(
         partial(run_engine, engine, health),
         max_batch_size=settings.max_batch_size,
         max_wait_seconds=settings.max_wait_ms / 1000,
-        max_queue=settings.max_queue,
+        max_queue=settings.max_queue + len(bundle.canaries),  # callers are refused before; the canaries never are
         on_batch=metrics.batch,
     )
     return Pipeline(
-        input_spec=manifest.input,
+        input_spec=bundle.manifest.input,
         max_pixels=settings.max_pixels,
         decode_threads=settings.decode_threads,
         max_queue=settings.max_queue,
         batcher=batcher,
-        judge=judge_of(manifest, calibration),
+        judge=judge_of(bundle.manifest, calibration),
     )
 
 
-async def _drain(pipeline: Pipeline, drain_seconds: float) -> None:
-    try:
-        async with asyncio.timeout(drain_seconds):
-            await pipeline.drain()
-    except TimeoutError:
-        _log.error("The engine did not end within %g s; it is left behind.", drain_seconds)
+def _describe(guard: Guard, settings: Settings, metrics: Metrics) -> None:
+    """Say which bundle is in service now, in the log and in the series."""
+    manifest, calibration = guard.manifest, guard.bundle.calibration
+    # Loudly, because the provider asked for and the one in use are two things.
+    _log.info(
+        "Serving %s version %s on %s; %s was asked for.",
+        *(manifest.name, manifest.version, guard.provider, settings.provider),
+    )
+    _log.info("Decided by %s.", manifest.decided_by)
+    metrics.describe_model(
+        {
+            "name": manifest.name,
+            "version": manifest.version,
+            "model_sha256": manifest.model_sha256,
+            "provider": guard.provider,
+            "precision": manifest.precision,
+        },
+        groups=[group.name for group in manifest.groups],
+        decided_by=manifest.decided_by,
+    )
+    if calibration is None:
+        _log.error("The bundle is not calibrated: the service lives, is not ready and gives no verdicts.")
+    else:
+        metrics.describe_calibration(
+            calibration.threshold, expected_in_ratio=calibration.tpr * (1 - settings.drift_strangers_share)
+        )
 
 
 def _serving(
-    settings: Settings, bundle: Bundle, engine: Engine, health: Health, metrics: Metrics, pipeline: Pipeline | None
+    settings: Settings, swap: Swap, health: Health, metrics: Metrics, on_verdict: Sequence[OnVerdict]
 ) -> Serving:
     return Serving(
-        manifest=bundle.manifest,
-        model_card=model_card(bundle, engine.provider).model_dump_json().encode(),
+        swap=swap,
         health=health,
         metrics=metrics,
         body_limiter=BodyLimiter(
@@ -191,9 +245,9 @@ def _serving(
             max_buffered_bytes=settings.max_buffered_bytes,
             timeout_seconds=settings.body_timeout_ms / 1000,
         ),
-        pipeline=pipeline,
         deadline_seconds=settings.deadline_ms / 1000,
         max_files=min(settings.max_files, settings.max_queue),
+        on_verdict=on_verdict,
     )
 
 

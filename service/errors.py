@@ -14,7 +14,9 @@
     ├── Overloaded                retry_after_seconds
     ├── DeadlineExceeded
     ├── NotReady
+    ├── NotWritten
     ├── ModelOutputError
+    ├── SettingError
     ├── BundleError
     └── ProviderError
 
@@ -83,8 +85,16 @@ class NotReady(MosGuardError):
     """The service is starting or draining, or has lost its model or GPU."""
 
 
+class NotWritten(MosGuardError):
+    """What must be kept could not be written; nothing was lost, since the caller still has it."""
+
+
 class ModelOutputError(MosGuardError):
     """The model put out NaN, Inf, a wrong shape or a wrong count: no verdict can rest on it."""
+
+
+class SettingError(MosGuardError):
+    """A setting names what cannot be used."""
 
 
 class BundleError(MosGuardError):

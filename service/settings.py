@@ -4,7 +4,16 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, FilePath, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    Field,
+    FilePath,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.http.api_keys import read_api_keys
@@ -26,6 +35,14 @@ class Settings(BaseSettings):
     )
 
     bundle: Annotated[Path, Field(description="Directory of the bundle to serve.")] = DEFAULT_BUNDLE
+    bundle_watch_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Seconds between two looks at whether another bundle or calibration lies there, which is then "
+            "taken into service; 0 waits for SIGHUP.",
+        ),
+    ] = 0.0
     provider: Annotated[
         Literal["auto", "cuda", "tensorrt", "cpu"],
         Field(description="Execution provider; `auto` takes CUDA where it works, else the CPU, and says which."),
@@ -85,6 +102,23 @@ class Settings(BaseSettings):
             "MOS counts in its parts' deviations.",
         ),
     ] = 0.01
+    drift_reject_share: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Share of `out` that the drift test of rejects is to find soonest; twice what the calibration "
+            "expects at most unless set.",
+        ),
+    ] = None
+    drift_run_length: Annotated[
+        float,
+        Field(ge=100, description="Images between two false alarms of a drift test, on average and at least."),
+    ] = 10_000_000.0
+    drift_strangers_share: Annotated[
+        float,
+        Field(ge=0, lt=1, description="Share of foreign images that is normal here, and no drift."),
+    ] = 0.0
     drain_seconds: Annotated[
         PositiveFloat,
         Field(description="Longest time from SIGTERM to the exit, in which accepted requests are answered."),
@@ -96,11 +130,46 @@ class Settings(BaseSettings):
         Field(description="Least level that is logged; `warning` leaves out the line of each answered request."),
     ] = "info"
 
-    @field_validator("api_keys_file")
+    verdict_log: Annotated[
+        Path | None,
+        Field(description="File for a JSON line a verdict, without pixels; each process needs one of its own."),
+    ] = None
+    verdict_log_share: Annotated[
+        float, Field(ge=0, le=1, description="Share of requests whose verdicts are logged, told by a hash of their id.")
+    ] = 1.0
+    verdict_log_max_bytes: Annotated[
+        int, Field(ge=2**16, description="Most bytes of one file of the verdict log; then the next is begun.")
+    ] = 64 * 2**20
+    verdict_log_files: Annotated[
+        int, Field(ge=2, description="Most files of the verdict log, the one that is written included.")
+    ] = 5
+    feedback_keys_file: Annotated[
+        FilePath | None,
+        Field(description="File with one key a line for POST /feedback, which is not there until this is set."),
+    ] = None
+    feedback_log: Annotated[
+        Path | None,
+        Field(
+            validate_default=True,
+            description="File for a JSON line a label, at most 1 GiB; needed where MOS_FEEDBACK_KEYS_FILE is set.",
+        ),
+    ] = None
+    feedback_remember: Annotated[
+        PositiveInt, Field(description="Most verdicts remembered until their labels come, some 350 bytes each.")
+    ] = 100_000
+
+    @field_validator("api_keys_file", "feedback_keys_file")
     @classmethod
     def _holds_keys(cls, path: Path | None) -> Path | None:
         if path is not None:
             read_api_keys(path)
+        return path
+
+    @field_validator("feedback_log")
+    @classmethod
+    def _has_a_place_for_labels(cls, path: Path | None, others: ValidationInfo) -> Path | None:
+        if path is None and others.data.get("feedback_keys_file") is not None:
+            raise ValueError("labels will come, for MOS_FEEDBACK_KEYS_FILE is set; name the file to write them to")
         return path
 
 

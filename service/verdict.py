@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from service.errors import ModelOutputError
 
+# By how much a probability may pass 0 or 1: a softmax in float32 does by some ten-millionths.
+_ROUNDING = 1e-5
+
 
 class Row(NamedTuple):
     """What the model says about one image."""
@@ -76,6 +79,13 @@ def p_value(score: float, ranks: Sequence[int], reference_scores: Sequence[float
     return ranks[above] / (n + 1) if above < len(ranks) else 1.0
 
 
+def require_finite(row: Row) -> None:
+    """Raise ModelOutputError where a number of *row* is NaN or infinite."""
+    numbers = (row.class_probability, row.mos, row.score)
+    if not all(map(math.isfinite, (*numbers, *row.others_scores.tolist(), *row.topk_probability.tolist()))):
+        raise ModelOutputError("The model put out NaN or Inf; serve another bundle.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judge:
     """Turns rows into verdicts by one calibration; built once, from plain data."""
@@ -113,11 +123,12 @@ class Judge:
         )
 
     def _check(self, row: Row) -> None:
-        numbers = (row.class_probability, row.mos, row.score)
-        if not all(map(math.isfinite, (*numbers, *row.others_scores.tolist(), *row.topk_probability.tolist()))):
-            raise ModelOutputError("The model put out NaN or Inf; serve another bundle.")
         if row.others_scores.shape != (len(self.group_names),) or row.topk_index.shape != row.topk_probability.shape:
             raise ModelOutputError("The model put out a wrong number of scores; export the bundle again.")
+        require_finite(row)
+        probabilities = (row.class_probability, *row.others_scores.tolist(), *row.topk_probability.tolist())
+        if not all(-_ROUNDING <= probability <= 1 + _ROUNDING for probability in probabilities):
+            raise ModelOutputError("The model put out a probability outside [0, 1]; serve another bundle.")
         if not all(0 <= index < len(self.classes) for index in (row.class_index, *row.topk_index.tolist())):
             raise ModelOutputError("The model put out a class that the bundle lacks; serve another bundle.")
         if row.mos != -float(row.others_scores.min()):

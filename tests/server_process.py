@@ -77,13 +77,16 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, **settings: object) -> Iterator[ServerProcess]:
-    """Start the service with *settings*, in *folder*, where its log goes; it is ended with the block."""
+def running_server(folder: Path, *, module: str = "service", **settings: object) -> Iterator[ServerProcess]:
+    """Start the service with *settings*, in *folder*, where its log goes; it is ended with the block.
+
+    *module* is what runs: the service, or one of the tests' that is the service but for a fault.
+    """
     port = free_port()
     log = folder / f"server-{port}.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service"],
+            [sys.executable, "-m", module],
             env=environment({"port": port, "provider": "cpu"} | settings) | {"PYTHONPATH": str(ROOT)},
             cwd=folder,
             stdout=sink,

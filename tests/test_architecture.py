@@ -15,9 +15,10 @@ LEAVES = {"service.errors", "service.bundle", "service.preprocess", "service.ver
 ROOMS: dict[str, dict[str, set[str]]] = {
     "service": {
         "__main__": {"app", "http", "settings", "watch"},
-        "app": {"http", "inference", "settings", "watch"},
+        "app": {"http", "serving", "inference", "settings", "watch"},
         "settings": {"http"},
-        "http": {"inference", "watch"},
+        "http": {"serving", "inference", "watch"},
+        "serving": {"inference", "watch"},
         "inference": set(),
         "watch": set(),
     },

@@ -6,6 +6,7 @@ from service.bundle import Bundle, Manifest
 from service.http import schemas
 from service.inference.engine import Provider
 from service.verdict import Verdict
+from service.watch.drift import Drift
 
 
 def verdict_document(verdict: Verdict, manifest: Manifest, request_id: str) -> dict[str, Any]:
@@ -29,8 +30,8 @@ def verdict_document(verdict: Verdict, manifest: Manifest, request_id: str) -> d
     }
 
 
-def model_card(bundle: Bundle, provider: Provider) -> schemas.ModelCard:
-    """Return what /model tells of *bundle* as it is served on *provider*."""
+def model_card(bundle: Bundle, provider: Provider, drift: Drift | None) -> schemas.ModelCard:
+    """Return what /model tells of *bundle* as it is served on *provider* and watched by *drift*."""
     manifest, calibration = bundle.manifest, bundle.calibration
     return schemas.ModelCard(
         **manifest.model_dump(exclude={"schema_version", "decision"}),
@@ -40,5 +41,15 @@ def model_card(bundle: Bundle, provider: Provider) -> schemas.ModelCard:
         guarantee=None
         if calibration is None
         else schemas.Guarantee(**calibration.model_dump(exclude={"threshold", "reference"})),
+        drift=None if drift is None else _drift(drift),
         preprocess_sha256=manifest.input.sha256,
+    )
+
+
+def _drift(drift: Drift) -> schemas.DriftTests:
+    return schemas.DriftTests(
+        images=drift.pictures,
+        expected_reject_share=drift.in_control_reject_share,
+        sought_reject_share=drift.reject_share,
+        tests={kind: schemas.DriftTest(**state._asdict()) for kind, state in drift.states.items()},
     )

@@ -13,6 +13,8 @@ from starlette.types import Scope
 OTHER_ROUTE = "other"
 # They ask for no key, so that an orchestrator and Prometheus need no secret.
 PUBLIC_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+# They check keys of their own, and no API key opens them.
+OWN_KEYS_ROUTES = frozenset({"/feedback"})
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
 _SCOPE_KEY = "mos.exchange"
@@ -56,6 +58,11 @@ class Exchange:
     def is_public(self) -> bool:
         """True on the routes for probes and Prometheus."""
         return self.route in PUBLIC_ROUTES
+
+    @property
+    def needs_api_key(self) -> bool:
+        """True where one of the API keys opens the route, if the service has any."""
+        return self.route not in PUBLIC_ROUTES | OWN_KEYS_ROUTES
 
 
 def exchange_of(request: Request) -> Exchange:

@@ -56,7 +56,7 @@ class ExchangeMiddleware:
 
     async def _serve(self, scope: Scope, exchange: Exchange, channels: "_Channels") -> None:
         try:
-            if self._api_keys and not exchange.is_public:
+            if self._api_keys and exchange.needs_api_key:
                 check_api_key(scope["headers"], self._api_keys)
             await self._app(scope, channels.receive, channels.send)
         except Exception as error:

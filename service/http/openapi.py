@@ -13,7 +13,8 @@ names. Any doubt is an error, never `in`.
 
 Errors are problem details (RFC 9457); their `code` is stable. Every answer has `X-Request-ID` (yours, where you sent
 one of at most 128 letters, digits and `._~:/+=-`) and `Server-Timing`. Where the service has keys, every route but
-`/health/*` and `/metrics` asks for one, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+`/health/*` and `/metrics` asks for one, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; `/feedback`, where it is
+there, asks for one of its own.
 """
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -47,6 +48,21 @@ MANY_IMAGES: dict[str, Any] = {
                     "required": ["files"],
                     "properties": {"files": {"type": "array", "items": _BINARY}},
                 }
+            }
+        },
+    }
+}
+LABEL: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "JSON of at most 16 KiB.",
+        "content": {
+            "application/json": {
+                "schema": schemas.Label.model_json_schema(),
+                "examples": {
+                    "a stranger": {"value": schemas.LABEL_EXAMPLE},
+                    "the third picture of a batch": {"value": {**schemas.LABEL_EXAMPLE, "label": "apple", "index": 2}},
+                },
             }
         },
     }
@@ -108,6 +124,15 @@ CARD_EXAMPLE: dict[str, Any] = {
             "sets": {"textures": {"data": {"n": 600}, "scaled_down": 600, "smaller": 0}},
         },
     },
+    "drift": {
+        "images": 12000,
+        "expected_reject_share": 0.055,
+        "sought_reject_share": 0.11,
+        "tests": {
+            "rejects": {"statistic": 1.2, "limit": 15.5, "alarm": False},
+            "p_values": {"statistic": 0.4, "limit": 16.1, "alarm": False},
+        },
+    },
     "model_sha256": "9f2c" * 16,
     "preprocess_sha256": "41d0" * 16,
     "training": {"seed": 0},
@@ -136,6 +161,17 @@ IMAGE_ERRORS = (
     errors.UnsupportedFormat("The bytes are no image of an allowed format; send JPEG, PNG, WEBP."),
     errors.ModelOutputError(),
     errors.DeadlineExceeded("The deadline passed before the answer was there; try again later."),
+)
+# What may become of a label.
+FEEDBACK_ERRORS = (
+    UNAUTHORIZED,
+    errors.MalformedBody("The body is no JSON; send an object with `request_id` and `label`."),
+    errors.BodyTimeout("The body took longer than 10 s; send it faster."),
+    errors.BodyTooLarge("The body is larger than 16384 bytes; send a smaller one."),
+    errors.WrongFields("The label is neither `in`, `out` nor a class of the served model; GET /model lists them."),
+    errors.Overloaded("Too many bodies are being received; try again later.", retry_after_seconds=1),
+    RuntimeError(),
+    errors.NotWritten("The label could not be written, so it does not count; send it again later."),
 )
 
 

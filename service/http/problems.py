@@ -12,6 +12,8 @@ from service import errors
 
 # A service that is not ready may be so at the next check of its canaries.
 NOT_READY_RETRY_SECONDS = 5
+# A full disk takes a person, a blocked one may be back soon.
+NOT_WRITTEN_RETRY_SECONDS = 30
 
 
 class Problem(NamedTuple):
@@ -42,6 +44,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     Exception: Problem(500, "internal", "Internal error", "The service failed; the log has the request's id."),
     errors.NotReady: Problem(503, "not_ready", "Not ready"),
+    errors.NotWritten: Problem(503, "not_written", "Not written"),
     errors.DeadlineExceeded: Problem(504, "deadline_exceeded", "Deadline passed"),
 }
 # The framework's own refusals come as one class with a status.
@@ -86,6 +89,8 @@ def _headers(error: Exception) -> dict[str, str]:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
     elif isinstance(error, errors.NotReady):
         headers["Retry-After"] = str(NOT_READY_RETRY_SECONDS)
+    elif isinstance(error, errors.NotWritten):
+        headers["Retry-After"] = str(NOT_WRITTEN_RETRY_SECONDS)
     elif isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="mos-guard"'
     return headers

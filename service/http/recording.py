@@ -5,6 +5,7 @@ import logging
 from service.http.exchange import Exchange
 from service.http.problems import problem_of
 from service.inference.pipeline import Prediction
+from service.serving.guard import Guard
 from service.watch.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -17,9 +18,10 @@ def record_stage(stage: str, seconds: float, exchange: Exchange, metrics: Metric
     exchange.stage_seconds[stage] = max(seconds, exchange.stage_seconds.get(stage, 0.0))
 
 
-def record_prediction(prediction: Prediction, exchange: Exchange, metrics: Metrics) -> None:
-    """Record a verdict that is given to the caller, and where its time went."""
+def record_prediction(prediction: Prediction, guard: Guard, exchange: Exchange, metrics: Metrics) -> None:
+    """Record a verdict of *guard* that is given to the caller, and where its time went."""
     metrics.verdict(prediction.verdict)
+    guard.note(prediction.verdict)
     record_stage("decode", prediction.decode_seconds, exchange, metrics)
     record_stage("queue", prediction.queue_seconds, exchange, metrics)
     record_stage("inference", prediction.inference_seconds, exchange, metrics)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,41 +11,43 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from service.bundle import Manifest
-from service.errors import NotReady
 from service.http import openapi, schemas
-from service.http.answers import verdict_document
+from service.http.answers import model_card, verdict_document
 from service.http.body import Body, BodyLimiter
 from service.http.disconnect import CancelOnDisconnect
 from service.http.exchange import Exchange, exchange_of
 from service.http.form import many_images, one_image
 from service.http.problems import problem_document
 from service.http.recording import record_prediction, record_problem, record_stage
-from service.inference.health import Health
-from service.inference.pipeline import Pipeline, Prediction
+from service.inference.health import Fault, Health, require_none
+from service.inference.pipeline import Prediction
+from service.serving.guard import Guard
+from service.serving.swap import Swap
+from service.verdict import Verdict
 from service.watch.metrics import CONTENT_TYPE, Metrics
 
 router = APIRouter()
 
+# Hears of a verdict: the request's id, the picture's place in it, the verdict, and the manifest of the model.
+OnVerdict = Callable[[str, int, Verdict, Manifest], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What the routes work with, built once at start-up."""
+    """What the routes work with, built once at start-up; which bundle judges is asked of *swap* each time."""
 
-    manifest: Manifest
-    model_card: bytes
-    health: Health
+    swap: Swap
+    health: Health  # of the process
     metrics: Metrics
     body_limiter: BodyLimiter
-    pipeline: Pipeline | None  # None where the bundle is not calibrated
     deadline_seconds: float
     max_files: int
+    on_verdict: Sequence[OnVerdict]
 
-    def ready_pipeline(self) -> Pipeline:
-        """Return the pipeline; raises NotReady while no verdict may be given."""
-        self.health.require_ready()
-        if self.pipeline is None:
-            raise NotReady("The bundle is not calibrated.")
-        return self.pipeline
+    @property
+    def faults(self) -> Set[Fault]:
+        """All that speaks against giving a verdict now."""
+        return self.health.faults | self.swap.guard.health.faults
 
 
 @router.post(
@@ -61,15 +63,16 @@ async def predict(request: Request) -> Response:
     serving, exchange = _serving(request), exchange_of(request)
     async with _upload(request, serving, exchange) as upload:
         image = one_image(upload.content, exchange.content_type)
-        prediction = await upload.pipeline.predict(image, deadline=upload.deadline)
+        prediction = await upload.guard.pipeline.predict(image, deadline=upload.deadline)
     verdict = prediction.verdict
     exchange.log_fields |= {
+        "version": upload.guard.manifest.version,
         "decision": verdict.decision,
         "decided_by": verdict.decided_by,
         "score": verdict.score,
         "mos": verdict.mos,
     }
-    return JSONResponse(_document(prediction, serving, exchange))
+    return JSONResponse(_document(prediction, upload.guard, serving, exchange))
 
 
 @router.post(
@@ -85,11 +88,14 @@ async def predict_batch(request: Request) -> Response:
     serving, exchange = _serving(request), exchange_of(request)
     async with _upload(request, serving, exchange) as upload:
         images = many_images(upload.content, exchange.content_type, serving.max_files)
-        upload.pipeline.require_room(len(images))
+        pipeline = upload.guard.pipeline
+        pipeline.require_room(len(images))
         outcomes = await asyncio.gather(
-            *(upload.pipeline.predict(image, deadline=upload.deadline) for image in images), return_exceptions=True
+            *(pipeline.predict(image, deadline=upload.deadline) for image in images), return_exceptions=True
         )
-    return JSONResponse([_document(outcome, serving, exchange) for outcome in outcomes])
+    return JSONResponse(
+        [_document(outcome, upload.guard, serving, exchange, index) for index, outcome in enumerate(outcomes)]
+    )
 
 
 @router.get(
@@ -111,7 +117,7 @@ async def live() -> Response:
 )
 async def ready(request: Request) -> Response:
     """Send requests only while this answers 200; else the problem says why not."""
-    _serving(request).health.require_ready()
+    require_none(_serving(request).faults)
     return JSONResponse({"status": "ready"})
 
 
@@ -122,8 +128,10 @@ async def ready(request: Request) -> Response:
     responses=openapi.ok(openapi.CARD_EXAMPLE, "The model card") | openapi.problems(openapi.UNAUTHORIZED),
 )
 async def model(request: Request) -> Response:
-    """Return the model card; it stays the same as long as the process runs."""
-    return Response(_serving(request).model_card, media_type="application/json")
+    """Return the model card of the bundle in service, and where the drift tests stand."""
+    guard = _serving(request).swap.guard
+    card = model_card(guard.bundle, guard.provider, guard.drift)
+    return Response(card.model_dump_json(), media_type="application/json")
 
 
 @router.get(
@@ -139,10 +147,10 @@ async def metrics(request: Request) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class _Upload:
-    """A body that was read whole, and what may judge the images in it, and until when."""
+    """A body that was read whole, and what judges the images in it, and until when."""
 
     content: bytes
-    pipeline: Pipeline
+    guard: Guard
     deadline: float  # seconds of time.monotonic
 
 
@@ -151,22 +159,28 @@ async def _upload(request: Request, serving: Serving, exchange: Exchange) -> Asy
     """Take the request's body; its bytes count, and the client is waited for, until the block ends.
 
     Whether there is a verdict to be had is asked first: nobody uploads an image only to hear that the queue is full.
+    Which guard judges is settled when the body is there, so that a slow upload does not hold a former one.
     """
-    pipeline = serving.ready_pipeline()
-    pipeline.require_room()
+    require_none(serving.faults)
+    serving.swap.guard.pipeline.require_room()
     with Body(serving.body_limiter) as body:
         content = await body.read(request.receive, exchange.content_length)
         now = time.monotonic()
         record_stage("read", now - exchange.started_at, exchange, serving.metrics)
-        with CancelOnDisconnect(request.receive):
-            yield _Upload(content, pipeline, now + serving.deadline_seconds)
+        guard = serving.swap.guard
+        with guard.in_use(), CancelOnDisconnect(request.receive):
+            yield _Upload(content, guard, now + serving.deadline_seconds)
 
 
-def _document(outcome: Prediction | BaseException, serving: Serving, exchange: Exchange) -> dict[str, Any]:
-    """Record what became of one image, and return its verdict or its problem."""
+def _document(
+    outcome: Prediction | BaseException, guard: Guard, serving: Serving, exchange: Exchange, index: int = 0
+) -> dict[str, Any]:
+    """Record what became of image *index* of an exchange, and return its verdict or its problem."""
     if isinstance(outcome, Prediction):
-        record_prediction(outcome, exchange, serving.metrics)
-        return verdict_document(outcome.verdict, serving.manifest, exchange.request_id)
+        record_prediction(outcome, guard, exchange, serving.metrics)
+        for tell in serving.on_verdict:
+            tell(exchange.request_id, index, outcome.verdict, guard.manifest)
+        return verdict_document(outcome.verdict, guard.manifest, exchange.request_id)
     if not isinstance(outcome, Exception):
         raise outcome
     record_problem(outcome, exchange, serving.metrics)

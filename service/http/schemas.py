@@ -29,6 +29,8 @@ VERDICT_EXAMPLE: dict[str, Any] = {
     "version": "1",
     "request_id": "5f0c8d5a4c0b4a6f9a1de3c2b7f80e11",
 }
+LABEL_EXAMPLE: dict[str, Any] = {"request_id": "5f0c8d5a4c0b4a6f9a1de3c2b7f80e11", "label": "out"}
+LABELLED_EXAMPLE: dict[str, Any] = {**LABEL_EXAMPLE, "index": 0, "decision": "in"}
 PROBLEM_EXAMPLE: dict[str, Any] = {
     "type": "urn:mos-guard:problem:corrupt_image",
     "title": "Corrupt image",
@@ -85,6 +87,39 @@ class Problem(_Answer):
     request_id: str
 
 
+class Label(BaseModel):
+    """What an operator says about one picture."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [LABEL_EXAMPLE]})
+
+    request_id: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9._~:/+=-]{1,128}$", description="`request_id` of the verdict's answer."),
+    ]
+    label: Annotated[
+        str,
+        Field(
+            description="`in`, `out`, or the class that the picture shows, which also says `in`. A class that is "
+            "itself called `in` or `out` cannot be named here: the two words always are the sides."
+        ),
+    ]
+    index: Annotated[int, Field(ge=0, lt=2**31, description="The picture's place in a /predict/batch.")] = 0
+
+
+class Labelled(_Answer):
+    """A label that is written, and what the service had decided; `request_id` is the labelled one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [LABELLED_EXAMPLE]})
+
+    request_id: str
+    index: Annotated[int, Field(ge=0)]
+    label: str
+    decision: Annotated[
+        Literal["in", "out", "unknown"],
+        Field(description="`unknown` where the verdict is too old to be remembered, or another replica's."),
+    ]
+
+
 class Status(_Answer):
     """A probe's answer where all is well."""
 
@@ -115,6 +150,29 @@ class Guarantee(_Answer):
     ] = []
 
 
+class DriftTest(_Answer):
+    """Where one drift test stands."""
+
+    statistic: float
+    limit: Annotated[float, Field(description="Where the alarm is raised; it is taken back at half of this.")]
+    alarm: bool
+
+
+class DriftTests(_Answer):
+    """Whether images still are like those of the calibration: by this process, since it took the bundle into service.
+
+    An alarm says that the guarantee does not hold for what comes in; that none stands is no proof that it holds.
+    """
+
+    images: Annotated[int, Field(ge=0, description="Verdicts seen so far.")]
+    expected_reject_share: Annotated[Probability, Field(description="Share of `out` that is no drift, at most.")]
+    sought_reject_share: Annotated[Probability, Field(description="Share of `out` that the test is quickest to find.")]
+    tests: Annotated[
+        dict[str, DriftTest],
+        Field(description="`rejects`: a CUSUM on decisions; `p_values`: a sequential test of all scores."),
+    ]
+
+
 class ModelCard(_Answer):
     """What is served: classes, groups, input, what decides, the threshold with its guarantee, the provider in use."""
 
@@ -133,6 +191,7 @@ class ModelCard(_Answer):
     ]
     threshold: Annotated[float | None, Field(description="null until the bundle is calibrated.")]
     guarantee: Guarantee | None
+    drift: Annotated[DriftTests | None, Field(description="null until the bundle is calibrated.")]
     model_sha256: str
     preprocess_sha256: str
     training: dict[str, JsonValue]

@@ -50,7 +50,10 @@ class Server(uvicorn.Server):
 
 
 def run(app: FastAPI, *, host: str, port: int, drain_seconds: float) -> None:
-    """Serve *app* until told to end; raises what its lifespan raises where it cannot be served."""
+    """Serve *app* until told to end; raises what its lifespan raises where it cannot be served.
+
+    SIGHUP asks for the bundle to be read again, where the system has such a signal.
+    """
     config = uvicorn.Config(
         app,
         host=host,
@@ -70,6 +73,8 @@ def run(app: FastAPI, *, host: str, port: int, drain_seconds: float) -> None:
 
     async def serve() -> None:
         async with app.router.lifespan_context(app):
+            if hasattr(signal, "SIGHUP"):
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.state.serving.swap.request)
             await Server(config, app.state.health, drain_seconds).serve()
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

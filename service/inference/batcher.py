@@ -64,7 +64,7 @@ class Batcher(Generic[T, R]):
         max_batch_size: the most items of one batch.
         max_wait_seconds: how long a batch may gather after its oldest item while the engine is busy.
         max_queue: the most items that wait; the next one is refused.
-        on_batch: called in the event loop with the size of each batch that ran.
+        on_batch: called in the event loop with the size of each batch that ran, and for how many seconds it did.
         clock: monotonic seconds; deadlines are on this clock.
     """
 
@@ -75,7 +75,7 @@ class Batcher(Generic[T, R]):
         max_batch_size: int,
         max_wait_seconds: float,
         max_queue: int,
-        on_batch: Callable[[int], None] = lambda size: None,
+        on_batch: Callable[[int, float], None] = lambda size, run_seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
@@ -224,7 +224,7 @@ class Batcher(Generic[T, R]):
         self._close()
         if batch.served:
             self._measure(batch.run_seconds)
-            self._on_batch(len(batch.served))
+            self._on_batch(len(batch.served), batch.run_seconds)
 
     def _measure(self, run_seconds: float) -> None:
         average = self._batch_seconds

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from service.bundle import Canary
-from service.errors import MosGuardError, Overloaded
+from service.errors import MosGuardError
 from service.inference.health import Health
 from service.inference.pipeline import Pipeline
 from service.verdict import Verdict
@@ -33,7 +34,7 @@ def deviation(canary: Canary, verdict: Verdict, score_scale: float) -> float:
 
 
 class CanaryChecks:
-    """Warms the engine up, then judges the canaries again and again and keeps *health* by what they say."""
+    """Warms the engine up, judges the canaries, once or again and again, and keeps *health* by what they say."""
 
     def __init__(
         self,
@@ -45,52 +46,61 @@ class CanaryChecks:
         warm_up: Callable[[], None],
         tolerance: float,
         interval_seconds: float,
-        observe: Callable[[float], None],
     ) -> None:
-        self._canaries = canaries
+        self._canaries = deque(canaries)
         self._pipeline = pipeline
         self._health = health
         self._score_scale = score_scale
         self._warm_up = warm_up
         self._tolerance = tolerance
         self._interval_seconds = interval_seconds
-        self._observe = observe
         self._is_warm = False
 
-    async def run(self) -> None:
-        """Check for ever; whatever happens is noted in the health, and the next check comes."""
+    async def run(self, observe: Callable[[float], None]) -> None:
+        """Check for ever, and tell *observe* each deviation; whatever happens is noted, and the next check comes."""
         if not self._canaries:
             _log.warning("The bundle has no canaries, so nothing proves the model's answers; export it with some.")
         while True:
             try:
-                await self.check()
+                observe(await self.check())
             except Exception:
                 self._health.fail("canary")
                 _log.exception("The canaries could not be checked.")
             await asyncio.sleep(self._interval_seconds)
 
-    async def check(self) -> None:
-        """Warm up where that is still to be done, judge every canary once, and set the health accordingly."""
+    async def check(self) -> float:
+        """Warm up where that is still to be done, judge every canary once, and set the health accordingly.
+
+        Return the largest deviation, NaN where the canaries could not be judged.
+        """
         try:
             if not self._is_warm:
                 await asyncio.to_thread(self._warm_up)
                 self._is_warm = True
-            largest = max([await self._deviation(canary) for canary in self._canaries], default=0.0)
-        except Overloaded:
-            return  # a full queue says nothing about the answers: they are checked when there is room
+            largest = max(await self._deviations(), default=0.0)
         except MosGuardError as error:
             self._fail("could not be judged", error)
-            return
-        self._observe(largest)
+            return math.nan
         if largest > self._tolerance:
             self._fail(f"deviate by {largest:.6f}, more than {self._tolerance}")
         else:
             self._health.clear("starting", "engine", "canary")
+        return largest
 
-    async def _deviation(self, canary: Canary) -> float:
-        prediction = await self._pipeline.predict(canary.encoded, deadline=time.monotonic() + DEADLINE_SECONDS)
-        return deviation(canary, prediction.verdict, self._score_scale)
+    async def _deviations(self) -> list[float]:
+        """Judge the canaries in one batch, where rows dealt to the wrong images show.
+
+        Their order is another one each time: another batch's rows, which may be those of the check before, show too.
+        """
+        self._canaries.rotate(1)
+        verdicts = await self._pipeline.predict_together(
+            [canary.encoded for canary in self._canaries], deadline=time.monotonic() + DEADLINE_SECONDS
+        )
+        return [
+            deviation(canary, verdict, self._score_scale)
+            for canary, verdict in zip(self._canaries, verdicts, strict=True)
+        ]
 
     def _fail(self, what: str, error: MosGuardError | None = None) -> None:
         self._health.fail("canary")
-        _log.error("The canaries %s; the service is not ready.", what, exc_info=error)
+        _log.error("The canaries %s; no verdicts are given.", what, exc_info=error)

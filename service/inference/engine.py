@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.bundle import Bundle, Manifest, sha256_hex
 from service.errors import BundleError, ModelOutputError, NotReady, ProviderError
-from service.verdict import Row
+from service.verdict import Row, require_finite
 
 Provider = Literal["cuda", "tensorrt", "cpu"]
 
@@ -50,6 +50,8 @@ class Engine:
         self._row_shapes = _row_shapes(manifest)
         wanted = _resolve(provider)
         self._session = _session(bundle, wanted, intra_op_threads, max_batch_size)
+        # ONNX Runtime would answer a GPU's failure by making itself another session, on the CPU, and say so to stdout.
+        self._session.disable_fallback()
         self.provider: Provider = _provider_in_use(self._session)
         if provider not in ("auto", self.provider):
             raise ProviderError(
@@ -67,15 +69,21 @@ class Engine:
         return tuple(sorted({*powers, self.max_batch_size}))
 
     def warm_up(self) -> None:
-        """Run every one of `batch_sizes` once, so that no request pays for the first run of a shape."""
+        """Run every one of `batch_sizes` once, so that no request pays for the first run of a shape.
+
+        Raises what `predict` does, and ModelOutputError on NaN or Inf.
+        """
         for size in self.batch_sizes:  # mid-grey: nothing a sound model could trip over
-            self.predict(np.full((size, *self._image_shape), 128, np.uint8))
+            for row in self.predict(np.full((size, *self._image_shape), 128, np.uint8)):
+                require_finite(row)
 
     def predict(self, images: NDArray[np.uint8]) -> list[Row]:
         """Return one Row for each of *images*, uint8 (N, H, W, 3) with N <= max_batch_size, in their order.
 
-        Raises ModelOutputError on NaN, Inf or a wrong count out of the model, NotReady where ONNX Runtime fails,
-        and ValueError for images of another type or shape. Call it from one thread at a time.
+        A row may hold NaN or Inf: whoever judges it refuses it, and its neighbours are judged by their own numbers.
+
+        Raises ModelOutputError on outputs of a wrong shape or count, NotReady where ONNX Runtime fails or no longer
+        runs on `provider`, and ValueError for images of another type or shape. Call it from one thread at a time.
         """
         if images.dtype != np.uint8 or images.shape[1:] != self._image_shape or len(images) > self.max_batch_size:
             raise ValueError(
@@ -87,7 +95,13 @@ class Engine:
             outputs = self._session.run(list(self._row_shapes), {_INPUT: self._padded(images)})
         except Exception as error:  # the border where the runtime's errors, of many classes, become ours
             raise NotReady("ONNX Runtime could not run the model; restart the service.") from error
+        self._require_provider()
         return list(self._rows([output[: len(images)] for output in outputs], len(images)))
+
+    def _require_provider(self) -> None:
+        """Raise NotReady unless the session is still on `provider`: no answer comes from another than the one named."""
+        if self._session.get_providers()[0] != _RUNTIME_NAMES[self.provider]:
+            raise NotReady(f"ONNX Runtime no longer runs the model on {self.provider}; restart the service.")
 
     def _padded(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Fill *images* up to the next warmed batch size; every new shape costs a GPU a search for algorithms."""
@@ -103,8 +117,6 @@ class Engine:
         for name, output in arrays.items():
             if output.shape != (count, *self._row_shapes[name]):
                 raise ModelOutputError(f"The model's {name} has a wrong shape; export the bundle again.")
-            if not np.isfinite(output).all():
-                raise ModelOutputError(f"The model's {name} holds NaN or Inf; serve another bundle.")
         mos = arrays.get("mos", arrays["score"])  # one and the same in a graph of schema 1
         for i in range(count):
             yield Row(

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -76,15 +77,22 @@ class Pipeline:
         Raises InputError for the image's own faults, Overloaded, DeadlineExceeded, NotReady and ModelOutputError.
         """
         self.require_room()
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                started_at = time.monotonic()
-                image = await self._decoded(encoded)
-                decode_seconds = time.monotonic() - started_at
-                reply = await self._batcher.submit(image, deadline=deadline)
-        except TimeoutError as error:
-            raise DeadlineExceeded("The deadline passed before the answer was there; try again later.") from error
+        async with _until(deadline):
+            started_at = time.monotonic()
+            image = await self._decoded(encoded)
+            decode_seconds = time.monotonic() - started_at
+            reply = await self._batcher.submit(image, deadline=deadline)
         return Prediction(self._judge.judge(reply.value), decode_seconds, reply.queue_seconds, reply.run_seconds)
+
+    async def predict_together(self, encoded: Sequence[bytes], *, deadline: float) -> list[Verdict]:
+        """Return the verdicts on images that go to the engine side by side, in one batch where it holds them all.
+
+        They are let in though there is no room. Raises what `predict` does, but for Overloaded.
+        """
+        async with _until(deadline):
+            images = await asyncio.gather(*map(self._decoded, encoded))
+            replies = await asyncio.gather(*(self._batcher.submit(image, deadline=deadline) for image in images))
+        return [self._judge.judge(reply.value) for reply in replies]
 
     async def _decoded(self, encoded: bytes) -> Image:
         self._decoding += 1
@@ -97,6 +105,15 @@ class Pipeline:
         """Answer all that was accepted and end the threads."""
         await self._batcher.drain()
         self._decoders.stop()
+
+
+@asynccontextmanager
+async def _until(deadline: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceeded("The deadline passed before the answer was there; try again later.") from error
 
 
 def run_engine(engine: Engine, health: Health, images: Sequence[Image]) -> list[Row]:

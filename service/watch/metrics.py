@@ -5,12 +5,17 @@ groups and the model from the bundle. Durations are differences of a monotonic c
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
 
 from service.verdict import Verdict
+from service.watch.drift import KINDS, DriftState
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 STAGES = ("read", "decode", "queue", "inference")
@@ -29,6 +34,8 @@ SCORES = (
     *(-0.4, -0.3, -0.2, -0.15, -0.1, -0.05, -0.02, -0.01, -0.001, 0.0),
     *(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
 )
+P_VALUES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+RELOAD_OUTCOMES = ("swapped", "refused")
 OTHERS_SCORES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 
 
@@ -66,6 +73,11 @@ class _StageSeries:
             buckets=BATCH_SIZES,
             registry=registry,
         )
+        self.engine = Counter(
+            "mos_engine_seconds",
+            "Time in which the engine ran batches, canaries included: its rate is the engine's utilisation.",
+            registry=registry,
+        )
         self.queue_depth = Gauge(
             "mos_queue_depth", "Images that are being decoded or wait for the engine.", registry=registry
         )
@@ -85,6 +97,12 @@ class _VerdictSeries:
             "mos_score",
             "Score of each verdict, by the statistic that mos_decision_info names; higher is in-distribution.",
             buckets=SCORES,
+            registry=registry,
+        )
+        self.p_value = Histogram(
+            "mos_p_value",
+            "Conformal p-value of each verdict: uniform for images like those of the calibration.",
+            buckets=P_VALUES,
             registry=registry,
         )
         self.others_score = Histogram(
@@ -129,6 +147,77 @@ class _ModelSeries:
             gauge.set(math.nan)  # 0 would be a number, and a wrong one
 
 
+class _DriftSeries:
+    """Whether images still are what the calibration was made from."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        texts = {
+            "cusum": "Statistic of a drift test since the bundle was taken into service, by this process alone.",
+            "limit": "Where the statistic of a drift test raises its alarm.",
+            "alarm": "1 while a drift test's alarm stands: the calibration does not hold for what comes in.",
+        }
+        self.gauges = {
+            name: Gauge(f"mos_drift_{name}", text, ["kind"], registry=registry) for name, text in texts.items()
+        }
+
+
+class _SwapSeries:
+    """The bundle that is taken into service in place of another."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.reloads = Counter(
+            "mos_bundle_reloads",
+            "Bundles that were to replace the one in service, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.last_ok = Gauge(
+            "mos_bundle_last_reload_ok", "0 while the last bundle that came was refused, else 1.", registry=registry
+        )
+        self.last_ok.set(1)
+        for outcome in RELOAD_OUTCOMES:  # from the start, so that a first one is an increase
+            self.reloads.labels(outcome)
+
+
+class _FeedbackSeries:
+    """What operators say about verdicts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.labels = Counter(
+            "mos_feedback",
+            "Pictures labelled, by their first label (a class is `in`) and by what had been decided.",
+            ["label", "decision"],
+            registry=registry,
+        )
+        self.classes = Counter(
+            "mos_feedback_classes",
+            "Pictures whose first label is a class, by whether it is the predicted one.",
+            ["agrees"],
+            registry=registry,
+        )
+        self.corrections = Counter(
+            "mos_feedback_corrections", "Labels of pictures that were labelled before.", registry=registry
+        )
+
+
+class _DroppedLines(Collector):
+    """Counts that the logs keep: the threads that write them know no series."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.counts: dict[str, Callable[[], float]] = {}
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "mos_log_lines_dropped",
+            "Lines that a blocked, full or broken disk has cost; of `feedback` the sender heard that, and has them.",
+            labels=["log"],
+        )
+        for log, count in self.counts.items():
+            family.add_metric([log], count())
+        yield family
+
+
 class Metrics:
     """The series of one process; children of labelled series are looked up once and kept."""
 
@@ -138,30 +227,47 @@ class Metrics:
         self._stages = _StageSeries(registry)
         self._verdicts = _VerdictSeries(registry)
         self._model = _ModelSeries(registry)
+        self._drift = _DriftSeries(registry)
+        self._swaps = _SwapSeries(registry)
+        self._feedback = _FeedbackSeries(registry)
+        self._dropped_lines = _DroppedLines(registry)
+        self._refused_labels = 0
         self._request_children: dict[tuple[str, int], Counter] = {}
         self._duration_children: dict[str, Histogram] = {}
         self._stage_children = {stage: self._stages.duration.labels(stage) for stage in STAGES}
         self._prediction_children: dict[tuple[str, str], Counter] = {}
-        self._others_children: list[Histogram] = []
+        self._others_children: dict[str, Histogram] = {}
 
     def describe_model(self, info: Mapping[str, str], groups: list[str], decided_by: str) -> None:
-        """Name the model that is served and the statistic that decides; *groups* in manifest order."""
+        """Name the model that is served and the statistic that decides, in place of what was named before."""
+        self._model.info.clear()
         self._model.info.labels(**info).set(1)
+        self._model.decision_info.clear()
         self._model.decision_info.labels(decided_by).set(1)
-        self._others_children = [self._verdicts.others_score.labels(group) for group in groups]
-        for decision in ("in", "out"):
-            for group in groups:
+        # Verdicts of the bundle before may still be on their way: what its groups have counted stays.
+        for group in groups:
+            self._others_children[group] = self._verdicts.others_score.labels(group)
+            for decision in ("in", "out"):
                 self._prediction_children[decision, group] = self._verdicts.predictions.labels(decision, group)
 
-    def describe_calibration(self, threshold: float, tpr: float) -> None:
-        """State the threshold and the share of in-distribution images expected at or above it."""
+    def describe_calibration(self, threshold: float, expected_in_ratio: float) -> None:
+        """State the threshold and the share of images expected at or above it."""
         self._model.threshold.set(threshold)
-        self._model.expected_in_ratio.set(tpr)
+        self._model.expected_in_ratio.set(expected_in_ratio)
 
-    def at_each_scrape(self, *, queue_depth: Callable[[], float], ready: Callable[[], float]) -> None:
-        """Take the depth of the queue and the readiness at each scrape."""
+    def at_each_scrape(
+        self,
+        *,
+        queue_depth: Callable[[], float],
+        ready: Callable[[], float],
+        drift: Callable[[], Mapping[str, DriftState]],
+    ) -> None:
+        """Take the depth of the queue, the readiness and the state of each drift test at each scrape."""
         self._stages.queue_depth.set_function(queue_depth)
         self._model.ready.set_function(ready)
+        for kind in KINDS:
+            for name, gauge in self._drift.gauges.items():
+                gauge.labels(kind).set_function(partial(_of_drift, drift, kind, name))
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """Count one answered request; *route* must be of a bounded set."""
@@ -180,21 +286,63 @@ class Metrics:
         """Time one stage of one image."""
         self._stage_children[stage].observe(seconds)
 
-    def batch(self, size: int) -> None:
-        """Record the size of a batch that ran."""
+    def batch(self, size: int, run_seconds: float) -> None:
+        """Record the size of a batch that ran, and how long it did."""
         self._stages.batch_size.observe(size)
+        self._stages.engine.inc(run_seconds)
 
     def verdict(self, verdict: Verdict) -> None:
         """Record one verdict that is given to a caller."""
         self._prediction_children[verdict.decision, verdict.group].inc()
         self._verdicts.score.observe(verdict.score)
-        for child, others_score in zip(self._others_children, verdict.others_scores.values(), strict=True):
-            child.observe(others_score)
+        self._verdicts.p_value.observe(verdict.p_value)
+        for group, others_score in verdict.others_scores.items():
+            self._others_children[group].observe(others_score)
+
+    def describe_feedback(self) -> None:
+        """Begin the series of feedback at 0, so that an increase shows the first label too."""
+        for label in ("in", "out"):
+            for decision in ("in", "out", "unknown"):
+                self._feedback.labels.labels(label, decision)
+        for agrees in ("yes", "no", "unknown"):
+            self._feedback.classes.labels(agrees)
+        self.count_dropped_lines("feedback", lambda: self._refused_labels)
+
+    def feedback(self, label: str, decision: str, agrees: str | None) -> None:
+        """Count a picture's first label, `in` or `out`; *agrees* only where it was a class."""
+        self._feedback.labels.labels(label, decision).inc()
+        if agrees is not None:
+            self._feedback.classes.labels(agrees).inc()
+
+    def feedback_corrected(self) -> None:
+        """Count a later label of a picture."""
+        self._feedback.corrections.inc()
+
+    def feedback_refused(self) -> None:
+        """Count a label that could not be written."""
+        self._refused_labels += 1
+
+    def count_dropped_lines(self, log: str, count: Callable[[], float]) -> None:
+        """Take the lines that *log* has dropped so far at each scrape."""
+        self._dropped_lines.counts[log] = count
 
     def canary(self, deviation: float) -> None:
         """Record how far the canaries are from what is expected of them."""
         self._model.canary_deviation.set(deviation)
 
+    def reload(self, outcome: Literal["swapped", "refused"]) -> None:
+        """Count a bundle that was to replace the one in service."""
+        self._swaps.reloads.labels(outcome).inc()
+        self._swaps.last_ok.set(outcome == "swapped")
+
     def text(self) -> bytes:
         """Return every series in the Prometheus text format."""
         return generate_latest(self._registry)
+
+
+def _of_drift(drift: Callable[[], Mapping[str, DriftState]], kind: str, name: str) -> float:
+    """Return one number of a drift test, or NaN where no calibration has begun one."""
+    state = drift().get(kind)
+    if state is None:
+        return math.nan
+    return {"cusum": state.statistic, "limit": state.limit, "alarm": float(state.alarm)}[name]

@@ -57,6 +57,11 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
         ("MOS_MAX_WAIT_MS", "inf"),
         ("MOS_LOG_FORMAT", "xml"),
         ("MOS_API_KEYS_FILE", "missing.txt"),
+        ("MOS_VERDICT_LOG_SHARE", "1.1"),
+        ("MOS_VERDICT_LOG_MAX_BYTES", "1000"),
+        ("MOS_VERDICT_LOG_FILES", "1"),
+        ("MOS_FEEDBACK_KEYS_FILE", "missing.txt"),
+        ("MOS_FEEDBACK_REMEMBER", "0"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -70,10 +75,25 @@ def test_a_wrong_value_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: st
     assert "\n" not in sentence
 
 
+def test_labels_need_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever lets operators label says where their labels go, or the service does not start."""
+    (tmp_path / "keys").write_text("key\n")
+    monkeypatch.setenv("MOS_FEEDBACK_KEYS_FILE", "keys")
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert one_sentence(error.value).startswith("MOS_FEEDBACK_LOG=None: labels will come")
+    monkeypatch.setenv("MOS_FEEDBACK_LOG", "labels")
+    assert Settings().feedback_log == Path("labels")
+
+
+@pytest.mark.parametrize("name", ["MOS_API_KEYS_FILE", "MOS_FEEDBACK_KEYS_FILE"])
 @pytest.mark.parametrize("content", [b"", b"\n  \n", b"\xff\xfe"])
-def test_a_keys_file_without_a_key_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:
+def test_a_keys_file_without_a_key_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, name: str
+) -> None:
     """A service that was told to ask for keys never starts without one."""
     (tmp_path / "keys").write_bytes(content)
-    monkeypatch.setenv("MOS_API_KEYS_FILE", "keys")
+    monkeypatch.setenv(name, "keys")
+    monkeypatch.setenv("MOS_FEEDBACK_LOG", "labels")
     with pytest.raises(ValidationError):
         Settings()

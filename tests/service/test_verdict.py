@@ -250,6 +250,68 @@ def test_judge_refuses_a_score_that_is_not_the_mos_that_decides(score: float) ->
         JUDGE.judge(a_row(score=score))
 
 
+@pytest.mark.parametrize("bad", [-0.01, 1.01, 7.0, -1e30])
+@pytest.mark.parametrize("field", ["class_probability", "topk_probability", "others_scores"])
+def test_judge_refuses_a_probability_that_is_none(field: str, bad: float) -> None:
+    """Weights that were damaged in memory give such numbers; the smallest others score of all would be let in."""
+    value = bad if field == "class_probability" else np.full_like(getattr(a_row(), field), bad)
+    changes = {field: value} | (
+        {"mos": -np.float32(bad), "score": -np.float32(bad)} if field == "others_scores" else {}
+    )
+    with pytest.raises(ModelOutputError, match="outside"):
+        JUDGE.judge(a_row(**changes))
+
+
+def test_judge_forgives_rounding() -> None:
+    """A softmax that passes 1 by a unit in the last place is sound."""
+    above = np.nextafter(np.float32(1), np.float32(2))
+    row = a_row(class_probability=float(above), others_scores=np.array([above, 0.25], np.float32))
+    assert JUDGE.judge(row).decision == "in"
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("decided_by", ["mos", "mos+knn"])
+def test_judge_meets_garbage_with_a_verdict_that_holds_or_its_one_error(seed: int, decided_by: str) -> None:
+    """Whatever numbers a row has, and however many: no other exception, no NaN, no MOS outside [-1, 0]."""
+    random = np.random.default_rng(seed)
+    judge = replace(JUDGE, decided_by=decided_by)
+    for _ in range(200):
+        try:
+            verdict = judge.judge(garbage(random))
+        except ModelOutputError:
+            continue
+        numbers = (verdict.probability, verdict.mos, verdict.score, verdict.p_value, *verdict.others_scores.values())
+        assert all(map(math.isfinite, numbers))
+        assert -1 <= verdict.mos <= 0
+        assert verdict.decision == ("in" if verdict.score >= judge.threshold else "out")
+
+
+def garbage(random: np.random.Generator) -> Row:
+    """Return a sound row of which every part is, one time in four, of wrong numbers or of a wrong length."""
+    strange = np.array([NAN, INF, -INF, 0.0, -0.0, 1.0, -1.0, 3.4e38, -3.4e38, 1e-45, 0.25])
+    integers = np.array([-(2**63), -1, 0, 1, 2, 3, 2**63 - 1])
+
+    def numbers(sound: np.ndarray) -> np.ndarray:
+        if random.random() < 0.75:
+            return sound
+        pool = integers if sound.dtype == np.int64 else strange.astype(np.float32)
+        return random.choice(pool, random.integers(0, 5))
+
+    def number(sound: float) -> float:
+        return sound if random.random() < 0.75 else float(random.choice(strange))
+
+    row = a_row()
+    return Row(
+        class_index=row.class_index if random.random() < 0.75 else int(random.choice(integers)),
+        class_probability=number(row.class_probability),
+        topk_index=numbers(row.topk_index),
+        topk_probability=numbers(row.topk_probability),
+        others_scores=numbers(row.others_scores),
+        mos=number(row.mos),
+        score=number(row.score),
+    )
+
+
 def test_judge_with_a_nan_threshold_decides_nothing() -> None:
     """A calibration that went wrong cannot let anything in."""
     with pytest.raises(ModelOutputError):

@@ -1,38 +1,94 @@
-"""Canary pictures: generated, so that every bundle can carry them, and odd enough to exercise every rule of
-preprocessing.
+"""Canary pictures: generated, so that every bundle can carry them, and chosen by what its model makes of them.
 
-Their verdicts do not matter, only that they never move: a JPEG that must be turned by its EXIF orientation, a PNG
-with alpha and a palette-free WebP, all of another size than the model's input.
+What a picture is does not matter, only that the model's answer to it moves wherever something is wrong. Between them
+they hold what the preprocessing has rules for: a JPEG that must be turned by its EXIF orientation, a PNG with alpha and
+a lossless WebP. Each is a coarse mosaic of colours under a finer one of light and dark, larger than the model's input
+and with cells of about a pixel of it, where filters differ most. Of most such pictures a model is either so sure that
+nothing moves it, or so unsure that rounding might change the class; so of many the most telling is taken.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from service.preprocess import load, squash
+
+CANDIDATES = 24  # for each file; of the shipped model's, one in ten moves by more than 0.05 under every wrong filter
 ORIENTATION_TAG = 0x0112
 TURNED_RIGHT = 6
 
+Run = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]  # pixels (N, H, W, 3) -> the model's outputs by name
 
-def canary_pictures() -> dict[str, bytes]:
-    """File name -> encoded picture, the same on every machine up to the encoders' versions."""
-    rows, columns = np.mgrid[0:96, 0:128].astype(np.float32)
-    waves = np.stack([np.sin(columns / 9), np.sin(rows / 7), np.sin((rows + columns) / 13)], axis=-1)
-    picture = Image.fromarray((127.5 * (waves + 1)).astype(np.uint8), "RGB")
-    alpha = Image.fromarray(np.where((rows - 48) ** 2 + (columns - 64) ** 2 < 40**2, 255, 60).astype(np.uint8), "L")
-    noise = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
 
+def canary_pictures(run: Run, side: int) -> dict[str, bytes]:
+    """File name -> encoded picture, for a model that *run* runs on square images of *side* pixels."""
+    kinds = {"turned.jpg": _turned, "alpha.png": _cut_out, "noise.webp": _plain}
+    pictures = {}
+    for i, (name, encode) in enumerate(kinds.items()):
+        seeds = range(i * CANDIDATES, (i + 1) * CANDIDATES)
+        candidates = [encode(mosaic(seed, side)) for seed in seeds]
+        pictures[name] = max(candidates, key=lambda encoded: telling(run(right_and_wrong(encoded, side))))
+    return pictures
+
+
+def telling(outputs: Mapping[str, NDArray[Any]]) -> float:
+    """How surely a picture tells right from wrong, of the outputs for `right_and_wrong`; a fraction.
+
+    It is the smaller of two: the others scores' move under the wrong filter that moves them least, and the class's lead
+    over the second, which keeps the class where it is while nothing is wrong.
+    """
+    others_scores, top = outputs["others_scores"], outputs["topk_probability"][0]
+    moves = np.abs(others_scores[1:] - others_scores[0]).max(axis=1)
+    lead = top[0] - top[1] if len(top) > 1 else top[0]
+    return float(min(moves.min(), lead))
+
+
+def right_and_wrong(encoded: bytes, side: int) -> NDArray[np.uint8]:
+    """Return the picture as the rules have it and then resized by every other filter, (1 + filters, side, side, 3)."""
+    picture = load(encoded).convert("RGB")
+    size, steps = (side, side), (picture.width / side, picture.height / side)
+    others = [picture.resize(size, one) for one in Image.Resampling if one is not Image.Resampling.BILINEAR]
+    without_antialias = picture.transform(
+        size, Image.Transform.AFFINE, (steps[0], 0, 0, 0, steps[1], 0), Image.Resampling.BILINEAR
+    )
+    return np.stack([squash(one, height=side, width=side) for one in (picture, *others, without_antialias)])
+
+
+def mosaic(seed: int, side: int) -> Image.Image:
+    """Return nine fields of colour under cells of light and dark, twice as high and three times as wide as *side*."""
+    random = np.random.default_rng(seed)
+    fine = max(1, 2 * side // 3)  # cells in a row: each is one and a half pixels of the model's input
+    colors = random.integers(0, 256, (3, 3, 3), np.uint8)
+    lights = 255 * random.integers(0, 2, (fine, fine), np.uint8)
+    return Image.blend(_enlarged(colors, side), _enlarged(lights, side), alpha=0.5)
+
+
+def _enlarged(cells: NDArray[np.uint8], side: int) -> Image.Image:
+    return Image.fromarray(cells).convert("RGB").resize((3 * side, 2 * side), Image.Resampling.NEAREST)
+
+
+def _turned(picture: Image.Image) -> bytes:
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = TURNED_RIGHT
-    cut_out = picture.copy()
-    cut_out.putalpha(alpha)
-    return {
-        "turned.jpg": _encode(picture, "JPEG", quality=90, exif=exif),
-        "alpha.png": _encode(cut_out, "PNG"),
-        "noise.webp": _encode(Image.fromarray(noise, "RGB"), "WEBP", lossless=True),
-    }
+    return _encode(picture, "JPEG", quality=90, exif=exif)
+
+
+def _cut_out(picture: Image.Image) -> bytes:
+    """An ellipse of the picture is opaque, the rest three quarters transparent."""
+    rows, columns = np.mgrid[-1 : 1 : 1j * picture.height, -1 : 1 : 1j * picture.width]
+    alpha = np.where(rows**2 + columns**2 < 0.7, 255, 60).astype(np.uint8)
+    picture.putalpha(Image.fromarray(alpha))
+    return _encode(picture, "PNG")
+
+
+def _plain(picture: Image.Image) -> bytes:
+    return _encode(picture, "WEBP", lossless=True)
 
 
 def _encode(picture: Image.Image, image_format: str, **options: object) -> bytes:

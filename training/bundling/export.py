@@ -75,9 +75,10 @@ def export(
     statistic = None if own is None else fit_statistic(run.config.decide_by, folded.group, _material(own), seed=seed)
     guard = Guard(folded, statistic)
     model = to_onnx(guard, side, OUTPUTS)
-    encoded = canary_pictures()
+    session = Session(model)
+    encoded = canary_pictures(session.run, side)
     pixels = np.stack([decode(data, height=side, width=side) for data in encoded.values()])
-    rows = Session(model).run(pixels)
+    rows = session.run(pixels)
     check_parity(guard, pixels, rows)
     head = Head(folded.flat.weight.detach().numpy(), folded.flat.bias.detach().numpy())
     learnt: dict[str, NDArray[Any]] = {}

@@ -38,11 +38,11 @@ async def test_the_model_card_tells_what_decides(mos_and_logit_bundle: Bundle) -
 def test_the_model_card_tells_what_gets_in(tiny_bundle: Bundle) -> None:
     """Every operating point with its strangers, as the calibration has them; none where there are none."""
     judged = a_judged_calibration()
-    card = model_card(replace(tiny_bundle, calibration=judged), "cpu")
+    card = model_card(replace(tiny_bundle, calibration=judged), "cpu", None)
     assert card.guarantee is not None
     assert card.guarantee.operating_points == judged.operating_points
     assert card.guarantee.strangers == judged.strangers
-    bare = model_card(tiny_bundle, "cpu").guarantee
+    bare = model_card(tiny_bundle, "cpu", None).guarantee
     assert bare is not None
     assert (bare.operating_points, bare.strangers, bare.group_thresholds) == ([], None, [])
 

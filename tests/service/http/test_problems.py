@@ -1,9 +1,7 @@
 """Each error has its one status and code, and tells the caller no more than it should."""
 
-import dataclasses
 import json
 import math
-from typing import Any
 
 import pytest
 from fastapi.exceptions import RequestValidationError
@@ -20,22 +18,13 @@ from tests.tiny_bundle import png
 RED = png((235, 20, 20))
 
 
-class FailingPipeline:
-    """Takes the pipeline's place, to fail in each of its ways."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def require_room(self, images: int = 1) -> None:
-        pass
-
-    async def predict(self, encoded: bytes, *, deadline: float) -> Prediction:
-        raise self._error
-
-
 def fail_with(running: RunningApp, error: Exception) -> None:
-    pipeline: Any = FailingPipeline(error)
-    running.app.state.serving = dataclasses.replace(running.app.state.serving, pipeline=pipeline)
+    """Let every image fail with *error* from now on."""
+
+    async def fail(encoded: bytes, *, deadline: float) -> Prediction:
+        raise error
+
+    running.app.state.serving.swap.guard.pipeline.predict = fail
 
 
 @pytest.mark.parametrize(
@@ -90,7 +79,7 @@ async def test_what_went_wrong_inside_stays_inside(running: RunningApp, error: E
 
 def test_every_error_of_the_tree_has_a_row_of_its_own_or_is_internal() -> None:
     """An error that is added to the tree does not become a 500 by being forgotten."""
-    internal = {errors.BundleError, errors.ProviderError}
+    internal = {errors.BundleError, errors.ProviderError, errors.SettingError}
     leaves = [kind for kind in vars(errors).values() if isinstance(kind, type) and not kind.__subclasses__()]
     codes = []
     for kind in set(leaves) - internal:

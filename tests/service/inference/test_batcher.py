@@ -334,6 +334,42 @@ async def test_every_caller_gets_its_own_answer_under_random_load(seed: int) -> 
             assert answer == f"answer to {item}"
 
 
+@pytest.mark.parametrize("seed", range(5))
+async def test_every_caller_gets_its_own_answers_out_of_mixed_full_batches(
+    start: Start, run: Doubler, seed: int
+) -> None:
+    """Callers of 1 to 20 items share batches of 64; some leave before or in a run, those who stay get their own."""
+    rng = random.Random(seed)
+    batcher = start(max_batch_size=64, max_queue=10_000)
+    run.hold()
+    [blocker] = await submit_all(batcher, range(1))
+    await run.entered()
+    groups = [[rng.getrandbits(40) for _ in range(rng.randint(1, 20))] for _ in range(60)]
+
+    async def call(items: list[int]) -> list[int]:
+        return [reply.value for reply in await asyncio.gather(*map(batcher.submit, items))]
+
+    tasks = [asyncio.create_task(call(items)) for items in groups]
+    await asyncio.sleep(0.01)  # every item is in its place, and the first batch of 64 waits at the engine's door
+    leavers = rng.sample(range(len(groups)), 20)
+    for index in leavers[:10]:
+        tasks[index].cancel()
+    run.step()  # the blocker's batch
+    await run.entered()
+    for index in leavers[10:]:
+        tasks[index].cancel()
+    await asyncio.sleep(0)
+    run.release()
+    async with asyncio.timeout(30):
+        outcomes = await asyncio.gather(blocker, *tasks, return_exceptions=True)
+    for index, (items, outcome) in enumerate(zip(groups, outcomes[1:], strict=True)):
+        if index in leavers:
+            assert isinstance(outcome, asyncio.CancelledError)
+        else:
+            assert outcome == [2 * item for item in items]
+    assert max(map(len, run.batches)) == 64
+
+
 async def test_a_drain_answers_all_it_accepted_and_refuses_what_is_new(start: Start, run: Doubler) -> None:
     """Draining ends when every accepted item is answered; meanwhile a new one is refused as NotReady."""
     batcher = start(max_batch_size=2)
@@ -371,7 +407,8 @@ async def test_the_hook_sees_each_batch_and_a_broken_hook_harms_nobody(run: Doub
     """Observations go to a callback; one that raises costs no caller its answer."""
     sizes: list[int] = []
 
-    def observe(size: int) -> None:
+    def observe(size: int, run_seconds: float) -> None:
+        assert run_seconds >= 0
         sizes.append(size)
         raise RuntimeError("a broken hook")
 

@@ -5,10 +5,11 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 
 from service.bundle import Bundle, Canary
-from service.errors import NotReady, Overloaded
+from service.errors import NotReady
 from service.inference.batcher import Batcher
 from service.inference.canaries import CanaryChecks, deviation
 from service.inference.engine import Engine
@@ -30,11 +31,13 @@ class SwitchableEngine:
         self._health = health
         self.change: Callable[[Row], Row] = lambda row: row
         self.warm_ups = 0
+        self.batches: list[Image] = []  # (N, H, W, 3) each
 
     def warm_up(self) -> None:
         self.warm_ups += 1
 
     def __call__(self, images: Sequence[Image]) -> list[Row]:
+        self.batches.append(np.stack(images))
         return [self.change(row) for row in run_engine(self._engine, self._health, images)]
 
 
@@ -49,8 +52,17 @@ def broken(row: Row) -> Row:
 
 
 class Watched:
-    def __init__(self, watch: CanaryChecks, health: Health, engine: SwitchableEngine, deviations: list[float]) -> None:
-        self.watch, self.health, self.engine, self.deviations = watch, health, engine, deviations
+    def __init__(self, watch: CanaryChecks, health: Health, engine: SwitchableEngine) -> None:
+        self.watch, self.health, self.engine = watch, health, engine
+        self.deviations: list[float] = []
+
+    @property
+    def ready(self) -> bool:
+        return not self.health.faults
+
+    async def check(self) -> None:
+        """Check once and keep the deviation."""
+        self.deviations.append(await self.watch.check())
 
 
 @asynccontextmanager
@@ -58,7 +70,7 @@ async def watched(
     bundle: Bundle, *, canaries: Sequence[Canary] | None = None, max_queue: int = 10
 ) -> AsyncIterator[Watched]:
     assert bundle.calibration is not None
-    health, deviations = Health(), list[float]()
+    health = Health("starting")
     engine = SwitchableEngine(bundle, health)
     batcher: Batcher[Image, Row] = Batcher(engine, max_batch_size=4, max_wait_seconds=0.0, max_queue=10)
     pipeline = Pipeline(
@@ -78,19 +90,18 @@ async def watched(
         warm_up=engine.warm_up,
         tolerance=0.01,
         interval_seconds=0.01,
-        observe=deviations.append,
     )
-    yield Watched(watch, health, engine, deviations)
+    yield Watched(watch, health, engine)
     await pipeline.drain()
 
 
 async def test_agreeing_canaries_make_the_service_ready(tiny_bundle: Bundle) -> None:
     """Warmed up once, and the answers are those of the export."""
     async with watched(tiny_bundle) as service:
-        assert not service.health.ready
-        await service.watch.check()
-        await service.watch.check()
-        assert service.health.ready
+        assert not service.ready
+        await service.check()
+        await service.check()
+        assert service.ready
         assert service.engine.warm_ups == 1
         assert max(service.deviations) <= ROUNDING
 
@@ -98,14 +109,14 @@ async def test_agreeing_canaries_make_the_service_ready(tiny_bundle: Bundle) -> 
 async def test_a_canary_that_moves_ends_readiness_until_it_is_back(tiny_bundle: Bundle) -> None:
     """Beyond the tolerance the service is not ready; within it, it is; the deviation is reported both times."""
     async with watched(tiny_bundle) as service:
-        await service.watch.check()
+        await service.check()
         service.engine.change = lambda row: drifted(row, 0.05)
-        await service.watch.check()
-        assert not service.health.ready
+        await service.check()
+        assert not service.ready
         assert service.deviations[-1] > 0.01
         service.engine.change = lambda row: drifted(row, 0.001)
-        await service.watch.check()
-        assert service.health.ready
+        await service.check()
+        assert service.ready
         assert 0 < service.deviations[-1] < 0.01
 
 
@@ -113,43 +124,47 @@ async def test_another_class_is_no_agreement(tiny_bundle: Bundle) -> None:
     """Equal scores do not make up for a different prediction."""
     async with watched(tiny_bundle) as service:
         service.engine.change = lambda row: row._replace(class_index=(row.class_index + 1) % 6)
-        await service.watch.check()
-        assert not service.health.ready
+        await service.check()
+        assert not service.ready
         assert service.deviations == [math.inf]
 
 
 async def test_a_failing_engine_ends_readiness_until_a_canary_passes(tiny_bundle: Bundle) -> None:
     """An engine that comes back is believed only after it has answered right."""
     async with watched(tiny_bundle) as service:
-        await service.watch.check()
+        await service.check()
         service.health.fail("engine")
         service.engine.change = broken
-        await service.watch.check()
-        assert not service.health.ready
+        await service.check()
+        assert not service.ready
         service.engine.change = lambda row: row
-        await service.watch.check()
-        assert service.health.ready
+        await service.check()
+        assert service.ready
 
 
-async def test_a_full_queue_is_no_deviation(tiny_bundle: Bundle) -> None:
-    """Under overload the canaries wait for their turn, and a ready service stays ready."""
+async def test_canaries_share_a_batch_and_change_places(tiny_bundle: Bundle) -> None:
+    """All go to the engine together, and no two checks in a row send them in the same order."""
     async with watched(tiny_bundle) as service:
         await service.watch.check()
-
-        async def refuse(encoded: bytes, *, deadline: float) -> None:
-            raise Overloaded("The queue is full.", retry_after_seconds=1)
-
-        service.watch._pipeline.predict = refuse  # type: ignore[assignment, method-assign]
         await service.watch.check()
-        assert service.health.ready
-        assert len(service.deviations) == 1
+        first, second = service.engine.batches
+        assert len(first) == len(second) == len(tiny_bundle.canaries)
+        assert not np.array_equal(first, second)
+        assert np.array_equal(np.roll(first, 1, axis=0), second)
+
+
+async def test_canaries_are_judged_though_there_is_no_room(tiny_bundle: Bundle) -> None:
+    """What callers are refused for says nothing about the answers, which must not go unwatched meanwhile."""
+    async with watched(tiny_bundle, max_queue=1) as service:
+        assert await service.watch.check() <= 0.01
+        assert service.health.faults == set()
 
 
 async def test_without_canaries_a_warm_engine_is_ready(tiny_bundle: Bundle) -> None:
     """A bundle without canaries is served, on its export's word."""
     async with watched(tiny_bundle, canaries=()) as service:
-        await service.watch.check()
-        assert service.health.ready
+        await service.check()
+        assert service.ready
         assert service.engine.warm_ups == 1
 
 
@@ -161,12 +176,12 @@ async def test_the_watch_survives_whatever_happens(tiny_bundle: Bundle) -> None:
             raise RuntimeError("unforeseen")
 
         service.engine.change = explode
-        task = asyncio.create_task(service.watch.run())
+        task = asyncio.create_task(service.watch.run(service.deviations.append))
         await asyncio.sleep(0.1)
-        assert not service.health.ready
+        assert not service.ready
         service.engine.change = lambda row: row
         async with asyncio.timeout(30):
-            while not service.health.ready:  # noqa: ASYNC110  what a prober does
+            while not service.ready:  # noqa: ASYNC110  what a prober does
                 await asyncio.sleep(0.01)
         task.cancel()
 
@@ -194,12 +209,12 @@ def test_the_score_deviates_in_its_own_scale_and_the_others_scores_in_theirs(mos
 async def test_canaries_of_another_statistic_decide_over_readiness(mos_and_logit_bundle: Bundle) -> None:
     """A score of any scale agrees with its export, and is found out when it alone moves."""
     async with watched(mos_and_logit_bundle) as service:
-        await service.watch.check()
-        assert service.health.ready
+        await service.check()
+        assert service.ready
         assert max(service.deviations) <= ROUNDING
         service.engine.change = lambda row: row._replace(score=row.score + 0.03)
-        await service.watch.check()
-        assert not service.health.ready
+        await service.check()
+        assert not service.ready
         assert service.deviations[-1] == pytest.approx(0.02, abs=ROUNDING)
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from service.bundle import Bundle, read_bundle, write_bundle
 from service.errors import BundleError, ModelOutputError, NotReady, ProviderError
@@ -164,12 +166,16 @@ def test_images_need_not_be_contiguous(engine: Engine) -> None:
 # --- Faults ---
 
 
-def test_nan_is_an_error(tmp_path: Path) -> None:
-    """No row is made of NaN, and the engine goes on."""
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_nan_stays_in_its_row(tmp_path: Path, place: int) -> None:
+    """Of a batch with one image that the model answers with NaN, every other row is what it is without it."""
     engine = Engine(write_tiny_bundle(tmp_path / "b", nan_on_black=True), provider="cpu")
-    with pytest.raises(ModelOutputError, match="NaN"):
-        engine.predict(np.zeros((1, 8, 8, 3), np.uint8))
-    assert len(engine.predict(images(3))) == 3
+    batch = images(7)
+    sound = engine.predict(batch)
+    batch[place] = 0
+    rows = engine.predict(batch)
+    assert np.isnan(rows[place].score)
+    assert all(same(row, expected) for i, (row, expected) in enumerate(zip(rows, sound, strict=True)) if i != place)
 
 
 def test_a_failing_runtime_is_not_ready(tmp_path: Path) -> None:
@@ -189,6 +195,50 @@ def test_a_graph_that_drops_rows_is_an_error(tmp_path: Path) -> None:
     model.graph.node.append(helper.make_node("Slice", ["all_scores", "zero", "one", "zero"], ["score"]))
     engine = Engine(bundle_of(model, tmp_path / "b"), provider="cpu")
     with pytest.raises(ModelOutputError, match="score has a wrong shape"):
+        engine.predict(images(2))
+
+
+class FallenBack:
+    """A session that went over to the CPU by itself and still answers, as ONNX Runtime's does where it may."""
+
+    def __init__(self, session: Any) -> None:
+        self.run = session.run
+
+    def get_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_session_that_fell_back_is_not_ready(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """Answers from another provider than the one in use at the start are given to nobody, however sound they look."""
+    engine = Engine(tiny_bundle, provider="cpu")
+    monkeypatch.setattr(engine, "_session", FallenBack(engine._session))
+    assert len(engine.predict(images(2))) == 2
+    monkeypatch.setattr(engine, "provider", provider)
+    with pytest.raises(NotReady, match=f"no longer runs the model on {provider}"):
+        engine.predict(images(2))
+
+
+class LostDevice:
+    """The session inside ONNX Runtime's own, whose execution provider fails in every run."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run(self, *arguments: object) -> None:
+        raise EPFail("device lost")
+
+
+def test_a_session_does_not_fall_back_by_itself(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an execution provider fails in a run, the run fails: ONNX Runtime goes on with no other one."""
+    engine = Engine(tiny_bundle, provider="cpu")
+    monkeypatch.setattr(engine._session, "_sess", LostDevice(engine._session._sess))
+    with pytest.raises(NotReady):
         engine.predict(images(2))
 
 

@@ -3,44 +3,40 @@
 import pytest
 
 from service.errors import NotReady
-from service.inference.health import Health
+from service.inference.health import Health, require_none
 
 
-def test_a_new_service_is_starting() -> None:
-    """Nothing is ready until something has said so."""
+def test_a_fault_is_told() -> None:
+    """Nothing is ready while something speaks against it."""
     with pytest.raises(NotReady, match="starting"):
-        Health().require_ready()
+        require_none(Health("starting").faults)
 
 
 def test_cleared_faults_make_it_ready() -> None:
     """Without a fault there is nothing to raise."""
-    health = Health()
+    health = Health("starting")
     health.clear("starting")
-    assert health.ready
-    health.require_ready()
+    assert not health.faults
+    require_none(health.faults)
 
 
 def test_the_weightiest_fault_is_told() -> None:
-    """A service that ends says so, whatever else is wrong with it."""
-    health = Health()
-    health.fail("canary")
-    health.fail("draining")
-    assert health.draining
+    """A service that ends says so, whatever else is wrong with the guard in it."""
+    process, guard = Health(), Health("canary")
+    process.fail("draining")
+    assert process.draining
     with pytest.raises(NotReady, match="shutting down"):
-        health.require_ready()
+        require_none(guard.faults | process.faults)
 
 
-def test_a_drain_outlives_a_recovery() -> None:
-    """A canary that passes while draining brings nothing back."""
-    health = Health()
-    health.fail("draining")
+def test_a_fault_stays_until_it_is_taken_back_itself() -> None:
+    """A canary that passes brings back nothing but what it proves."""
+    health = Health("draining")
     health.clear("starting", "engine", "canary")
-    assert not health.ready
+    assert health.faults == {"draining"}
 
 
 def test_an_uncalibrated_bundle_is_told_with_the_command() -> None:
     """The sentence names what to run."""
-    health = Health()
-    health.fail("uncalibrated")
     with pytest.raises(NotReady, match="training calibrate"):
-        health.require_ready()
+        require_none(Health("uncalibrated").faults)

@@ -159,8 +159,7 @@ class BrokenEngine:
 def test_a_failure_of_the_engine_ends_readiness_at_once() -> None:
     """The next request is refused before it costs anything."""
     health = Health()
-    health.clear("starting")
     engine: Engine = BrokenEngine()  # type: ignore[assignment]
     with pytest.raises(NotReady):
         run_engine(engine, health, [np.zeros((8, 8, 3), np.uint8)])
-    assert not health.ready
+    assert health.faults == {"engine"}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.watch.logs import MAX_WAITING_LINES, BackgroundHandler, JsonFormatter, TextFormatter
+from service.watch.background import MAX_WAITING
+from service.watch.logs import BackgroundHandler, JsonFormatter, TextFormatter
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_blocked_sink_does_not_block(logger: logging.Logger) -> None:
     reader, writer = os.pipe()
     handler = BackgroundHandler(writer)
     logger.addHandler(handler)
-    for _ in range(3 * MAX_WAITING_LINES):  # some are in the pipe, some in the thread, the rest wait or are dropped
+    for _ in range(3 * MAX_WAITING):  # some are in the pipe, some in the thread, the rest wait or are dropped
         logger.info("x" * 100)
     assert handler.dropped_lines > 0
     os.close(reader)  # the writer's thread wakes with an error, and survives it
