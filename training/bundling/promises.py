@@ -85,14 +85,18 @@ def about_pictures(calibration: Calibration) -> str:
     """What is known of the calibration pictures: copies, and whether the model was fitted on any."""
     data = calibration.data
     sentences = []
-    if "fitted_pictures_compared" in data:
-        count = data["fitted_pictures_compared"]
-        sentences.append(
-            "Whether the model was fitted on any of its pictures is not known, because the bundle has no list of them."
-            if count is None
-            else f"By content, none of its pictures is among the {count:,} that the model was fitted on."
-        )
-    if again := data.get("repeats_left_out"):
+    if labels := data.get("labels"):
+        sentences.append(f"Made with {labels} labels that operators gave to served pictures.")
+    read = data.get("pictures_in", data)
+    if not isinstance(read, dict) or "fitted_pictures_compared" not in read:
+        return " ".join(sentences)
+    count, again = read["fitted_pictures_compared"], read["repeats_left_out"]
+    sentences.append(
+        "Whether the model was fitted on any of its pictures is not known, because the bundle has no list of them."
+        if count is None
+        else f"By content, none of its pictures is among the {count:,} that the model was fitted on."
+    )
+    if again:
         sentences.append(f"{again} pictures were there more than once and count once.")
     return " ".join(sentences)
 

@@ -59,7 +59,7 @@ def _report(found: Recalibration) -> list[str]:
         *(f"ignored: {count} {why}" for why, count in found.ignored.items() if count),
         f"threshold: {before.threshold:.6g} before, {after.threshold:.6g} after",
         *_groups(found),
-        guarantee(after),
+        *([] if found.problem else [guarantee(after)]),
         f"labelled in, accepted: {_share(found.of_in.before)} before, {_share(found.of_in.after)} after",
         "labelled out: none, so what is let in is not known"
         if found.of_out is None

@@ -4,9 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.bundle import Bundle, Manifest
+from service.inference.engine import Engine
+from service.inference.pipeline import judge_of
+from service.preprocess import decode
+from service.watch.feedback import Feedback, RememberedVerdict
+from service.watch.feedback import feedback_line as feedback_line_of
+from service.watch.verdict_log import VerdictLog
+from tests.tiny_bundle import png
 from tests.training.bundling.lines import Line, feedback_line, remembered, verdict_line, write_lines
 from training.bundling.labels import (
     EARLIER,
@@ -131,6 +139,35 @@ def test_sampled_verdict_lines_tell_how_many_were_served(manifest: Manifest, tmp
     lines = [verdict_line(manifest, str(number), -0.1, "in", sampled=0.1) for number in range(3)]
     found = read(manifest, tmp_path, *lines, verdict_line(manifest, "z", -0.9, "out", sampled=0.5))
     assert found.served == pytest.approx({"in": 30, "out": 2})
+
+
+def test_lines_are_read_as_the_service_writes_them(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Its own verdict log and feedback lines: what it remembered needs no verdict line, what it forgot has one."""
+    manifest, calibration = tiny_bundle.manifest, tiny_bundle.calibration
+    assert calibration is not None
+    pixels = np.stack([decode(png(colour), height=8, width=8) for colour in ((235, 20, 20), (128, 128, 128))])
+    verdicts = [
+        judge_of(manifest, calibration).judge(row) for row in Engine(tiny_bundle, provider="cpu").predict(pixels)
+    ]
+    with VerdictLog(tmp_path / "verdicts.jsonl", share=1.0, max_bytes=10_000, max_files=2) as log:
+        for index, verdict in enumerate(verdicts):
+            log.record("a", index, verdict, manifest)
+    known = RememberedVerdict(verdicts[0].decision, verdicts[0].label, verdicts[0].score, manifest)
+    feedback = tmp_path / "feedback.jsonl"
+    lines = [
+        feedback_line_of(Feedback("a", 0, "red"), known, 0.0),
+        feedback_line_of(Feedback("a", 1, "out"), None, 0.0),
+    ]
+    feedback.write_bytes(b"".join(lines))
+    groups = [[group.name for group in manifest.groups].index(verdict.group) for verdict in verdicts]
+    found = read_labels([tmp_path / "verdicts.jsonl", feedback], manifest)
+    assert found.usable == [
+        Label(label, verdict.score, verdict.decision, group)
+        for label, verdict, group in zip((True, False), verdicts, groups, strict=True)
+    ]
+    assert found.served == {"in": 1, "out": 1}
+    assert found.ignored.total() == 0
+    assert len(read_labels([feedback], manifest).usable) == 1
 
 
 def test_a_missing_file_is_one_sentence(manifest: Manifest, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A calibration says what it promises, beside what the other methods would, and what its pictures were."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -81,9 +83,11 @@ def test_how_many_pictures_an_interval_takes_is_always_said(tiny_bundle: Bundle)
         ({"fitted_pictures_compared": None, "repeats_left_out": 0}, "is not known"),
         ({"fitted_pictures_compared": 44_000, "repeats_left_out": 0}, "none of its pictures is among the 44,000"),
         ({"fitted_pictures_compared": 5, "repeats_left_out": 3}, "3 pictures were there more than once and count once"),
+        ({"labels": 70}, "70 labels"),
+        ({"pictures_in": {"fitted_pictures_compared": 5, "repeats_left_out": 0}}, "among the 5 that"),
     ],
 )
-def test_what_is_known_of_the_pictures_is_said(tiny_bundle: Bundle, data: dict[str, int | None], expected: str) -> None:
+def test_what_is_known_of_the_pictures_is_said(tiny_bundle: Bundle, data: dict[str, Any], expected: str) -> None:
     """Older calibrations know nothing, and say nothing."""
     said = about_pictures(fit(scored(OWN[:100]), tiny_bundle, certified(0.95), data=data))
     assert expected in said
