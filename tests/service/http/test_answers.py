@@ -50,7 +50,7 @@ def test_the_model_card_tells_what_gets_in(tiny_bundle: Bundle) -> None:
 def test_the_model_card_tells_the_thresholds_of_groups(tiny_bundle: Bundle) -> None:
     """As the calibration has them, beside that of all others."""
     grouped = a_grouped_calibration()
-    card = model_card(replace(tiny_bundle, calibration=grouped), "cpu")
+    card = model_card(replace(tiny_bundle, calibration=grouped), "cpu", None)
     assert card.guarantee is not None
     assert card.guarantee.group_thresholds == grouped.group_thresholds
     assert card.threshold == grouped.threshold
