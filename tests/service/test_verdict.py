@@ -283,7 +283,9 @@ def test_judge_meets_garbage_with_a_verdict_that_holds_or_its_one_error(seed: in
         numbers = (verdict.probability, verdict.mos, verdict.score, verdict.p_value, *verdict.others_scores.values())
         assert all(map(math.isfinite, numbers))
         assert -1 <= verdict.mos <= 0
-        assert verdict.decision == ("in" if verdict.score >= judge.threshold else "out")
+        assert verdict.decision == (
+            "in" if verdict.score >= judge.thresholds[judge.group_of_class[verdict.class_index]] else "out"
+        )
 
 
 def garbage(random: np.random.Generator) -> Row:

@@ -37,7 +37,7 @@ THINNED = "labels left out by chance, so that accepted and rejected pictures are
 
 @dataclass(frozen=True)
 class Shares:
-    """The share of labelled pictures that the thresholds accept, before and after; None where there are none."""
+    """The share of labelled pictures that the thresholds accept, before and after."""
 
     before: LetIn
     after: LetIn
