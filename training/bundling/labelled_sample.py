@@ -4,7 +4,8 @@ Operators look at what was rejected more often than at what was accepted, so the
 too few. A threshold is certified on pictures that are like those that come. Verdict lines tell how many of each
 decision came; labels of the decision that was asked about more often are then left out by chance, until accepted and
 rejected pictures are labelled in equal shares. What is left is a sample of the traffic, provided that within a decision
-the pictures to label were chosen without regard to what they show.
+the pictures to label were chosen without regard to what they show. How many are left is fixed and only which of them
+is drawn: a threshold of such a stratified sample varies less than one of pictures as they come, and is no less sure.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 
 import numpy as np
 
 from training.bundling.labels import Label
 
 DECISIONS = ("in", "out")
-SEED = 0  # fixed, so that nobody draws until a threshold pleases
+ROUNDING = 1e-6  # of counts of pictures that are made of shares
+SEED = 0  # fixed, so that nobody draws until a threshold pleases; it decides which labels stay and not how many
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,17 @@ def sample(labels: Sequence[Label], served: Mapping[str, float]) -> LabelledSamp
         )
         return LabelledSample(labels, {}, problem)
     shares = {decision: count / served[decision] for decision, count in labelled.items()}
-    generator = np.random.default_rng(SEED)
     least = min(shares.values(), default=0.0)
-    kept = [label for label in labels if generator.random() < least / shares[label.decision]]
+    # A rejected picture more is a lower threshold, which keeps the promise.
+    counts = {
+        "in": floor(least * served.get("in", 0) + ROUNDING),
+        "out": ceil(least * served.get("out", 0) - ROUNDING),
+    }
+    generator = np.random.default_rng(SEED)
+    kept = [label for decision in labelled for label in _drawn(labels, decision, counts[decision], generator)]
     return LabelledSample(kept, shares)
+
+
+def _drawn(labels: Sequence[Label], decision: str, count: int, generator: np.random.Generator) -> list[Label]:
+    of_decision = [label for label in labels if label.decision == decision]
+    return [of_decision[place] for place in generator.permutation(len(of_decision))[:count]]
