@@ -4,8 +4,12 @@ Operators look at what was rejected more often than at what was accepted, so the
 too few. A threshold is certified on pictures that are like those that come. Verdict lines tell how many of each
 decision came; labels of the decision that was asked about more often are then left out by chance, until accepted and
 rejected pictures are labelled in equal shares. What is left is a sample of the traffic, provided that within a decision
-the pictures to label were chosen without regard to what they show. How many are left is fixed and only which of them
-is drawn: a threshold of such a stratified sample varies less than one of pictures as they come, and is no less sure.
+the pictures to label were chosen without regard to what they show.
+
+Where not every verdict is written, the lines tell the share of rejected pictures roughly. It is taken as large as it
+may be, for a rejected picture more is a lower threshold, which keeps the promise. How many labels are left is fixed and
+only which of them is drawn: a threshold of such a stratified sample varies less than one of pictures as they come, and
+is no less sure. Simulations in the tests hold all of that to the confidence.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 import numpy as np
+from scipy.special import betaincinv
 
-from training.bundling.labels import Label
+from training.bundling.labels import Label, Served
 
 DECISIONS = ("in", "out")
 ROUNDING = 1e-6  # of counts of pictures that are made of shares
@@ -36,32 +41,46 @@ class LabelledSample:
     problem: str | None = None
 
 
-def sample(labels: Sequence[Label], served: Mapping[str, float]) -> LabelledSample:
-    """Of `labels`, those that represent the pictures `served`, how many of each decision there were."""
-    labelled: Counter[str] = Counter(label.decision for label in labels)
-    missing = [decision for decision in DECISIONS if not labelled[decision] and (served.get(decision) or not served)]
-    if labels and missing:
+def sample(labels: Sequence[Label], served: Served | None, confidence: float) -> LabelledSample:
+    """Of `labels`, those that represent what was `served`."""
+    labelled = Counter(label.decision for label in labels)
+    missing = [decision for decision in DECISIONS if labels and decision not in labelled]
+    if missing:
         problem = (
             f"none of the labelled pictures was judged `{missing[0]}`: they are a selected sample, which certifies "
             "nothing; label some of those too, or give --data"
         )
         return LabelledSample([], {}, problem)
-    if labels and not all(served.get(decision) for decision in labelled):
+    if labels and (served is None or not served.accepted):
         problem = (
             "no verdict lines tell how many accepted and rejected pictures there were, so that labels of one kind may "
             "be too many; give --verdicts"
         )
         return LabelledSample(labels, {}, problem)
-    shares = {decision: count / served[decision] for decision, count in labelled.items()}
-    least = min(shares.values(), default=0.0)
-    # A rejected picture more is a lower threshold, which keeps the promise.
-    counts = {
-        "in": floor(least * served.get("in", 0) + ROUNDING),
-        "out": ceil(least * served.get("out", 0) - ROUNDING),
-    }
+    if not labels or served is None:
+        return LabelledSample([], {})
+    accepted, rejected = served.accepted, served.accepted * _most_rejected(served, confidence)
+    shares = {"in": labelled["in"] / accepted, "out": labelled["out"] / rejected}
+    least = min(shares.values())
     generator = np.random.default_rng(SEED)
-    kept = [label for decision in labelled for label in _drawn(labels, decision, counts[decision], generator)]
+    kept = _drawn(labels, "in", floor(least * accepted + ROUNDING), generator)
+    kept += _drawn(labels, "out", ceil(least * rejected - ROUNDING), generator)
     return LabelledSample(kept, shares)
+
+
+def _most_rejected(served: Served, confidence: float) -> float:
+    """How many rejected pictures there are at most to an accepted one: Clopper and Pearson's upper limit.
+
+    Lines of nearly all pictures are counted as more, by the correction for a finite population; of all, they are exact.
+    """
+    total = served.accepted + served.rejected
+    unwritten = 1 - served.lines / total
+    if unwritten <= 0:
+        return served.rejected / served.accepted
+    lines = served.lines / unwritten
+    lines_out = lines * served.rejected / total
+    share = float(betaincinv(lines_out + 1, lines - lines_out, confidence))
+    return share / (1 - share)
 
 
 def _drawn(labels: Sequence[Label], decision: str, count: int, generator: np.random.Generator) -> list[Label]:

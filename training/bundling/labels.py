@@ -41,6 +41,8 @@ class VerdictLine(_Line, frozen=True):
     """What the service decided on a picture; `sampled` is the share of verdicts that are written."""
 
     kind: Literal["verdict"]
+    model: str
+    version: str
     model_sha256: str
     label: str
     decision: Literal["in", "out"]
@@ -70,13 +72,21 @@ class Label(NamedTuple):
     group: int | None  # place of the predicted group in the manifest, where it is known
 
 
+class Served(NamedTuple):
+    """How many pictures of each decision the model judged, as verdict lines tell, of which only a share is written."""
+
+    accepted: float
+    rejected: float
+    lines: float  # as many lines of one share as would tell it as well
+
+
 @dataclass
 class Labels:
-    """The labels that can be used, why others cannot, and how many pictures of each decision were served."""
+    """The labels that can be used, why others cannot, and what was served; None without verdict lines."""
 
     usable: list[Label] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
-    served: dict[str, float] = field(default_factory=dict)  # by decision, as the sampled verdict lines tell
+    served: Served | None = None
 
 
 _ANY_LINE: TypeAdapter[VerdictLine | FeedbackLine] = TypeAdapter(
@@ -100,9 +110,7 @@ def read_labels(files: Iterable[Path], manifest: Manifest) -> Labels:
             earlier = feedback.get(line.key)
             labels.ignored[EARLIER] += earlier is not None and earlier != line
             feedback[line.key] = line
-    for verdict in (verdict for same in verdicts.values() for verdict in same):
-        if verdict.model_sha256 == manifest.model_sha256:
-            labels.served[verdict.decision] = labels.served.get(verdict.decision, 0) + 1 / verdict.sampled
+    labels.served = _served(verdict for same in verdicts.values() for verdict in same if _is_of(verdict, manifest))
     for line in feedback.values():
         found = _label(line, verdicts.get(line.key, set()), manifest)
         if isinstance(found, Label):
@@ -138,12 +146,22 @@ def _label(line: FeedbackLine, verdicts: set[VerdictLine], manifest: Manifest) -
     if len(verdicts) != 1:
         return SEVERAL_VERDICTS if verdicts else NO_VERDICT
     (verdict,) = verdicts
-    if verdict.model_sha256 != manifest.model_sha256:
+    if not _is_of(verdict, manifest):
         return OTHER_MODEL
     return Label(is_in, verdict.score, verdict.decision, _group(verdict.label, manifest))
 
 
-def _is_of(line: FeedbackLine, manifest: Manifest) -> bool:
+def _served(verdicts: Iterable[VerdictLine]) -> Served | None:
+    stands_for: dict[str, list[float]] = {"in": [], "out": []}
+    for verdict in verdicts:
+        stands_for[verdict.decision].append(1 / verdict.sampled)
+    accepted, rejected = sum(stands_for["in"]), sum(stands_for["out"])
+    squares = sum(weight**2 for weights in stands_for.values() for weight in weights)
+    # Kish's effective sample size; of lines of one share it is their number.
+    return Served(accepted, rejected, (accepted + rejected) ** 2 / squares) if squares else None
+
+
+def _is_of(line: VerdictLine | FeedbackLine, manifest: Manifest) -> bool:
     if line.model_sha256 is not None:
         return line.model_sha256 == manifest.model_sha256
     return (line.model, line.version) == (manifest.name, manifest.version)

@@ -24,7 +24,7 @@ from training.bundling.labelled_sample import LabelledSample, sample
 from training.bundling.labels import Label, Labels, read_labels
 from training.bundling.methods import Method
 from training.bundling.operating_points import let_in
-from training.bundling.thresholds import Scored
+from training.bundling.thresholds import Rule, Scored
 from training.data.sets import DataSet, read_data_set, read_pictures
 from training.errors import CalibrationError, SettingError
 from training.scoring.pictures import score_pictures
@@ -93,9 +93,6 @@ def recalibrate(
         raise SettingError("Nothing is labelled; give --feedback with the service's lines, or --data with pictures.")
     pictures = _of_pictures(bundle, data_path)
     labels = read_labels([*verdicts, *feedback], bundle.manifest)
-    chosen, problem = _counted(labels, before, has_pictures=len(pictures.inside.scores) > 0)
-    inside = _joined(pictures.inside, [label for label in chosen.kept if label.is_in])
-    outside = _joined(pictures.outside, [label for label in chosen.kept if not label.is_in])
     rule = rule_of(
         bundle.manifest,
         before.tpr if tpr is None else tpr,
@@ -103,6 +100,9 @@ def recalibrate(
         Method.CERTIFIED,
         per_group=bool(before.group_thresholds),
     )
+    chosen, problem = _counted(labels, rule, has_pictures=len(pictures.inside.scores) > 0)
+    inside = _joined(pictures.inside, [label for label in chosen.kept if label.is_in])
+    outside = _joined(pictures.outside, [label for label in chosen.kept if not label.is_in])
     check_count(len(inside.scores), rule, _source(labels))
     about = pictures.about | _about(chosen, verdicts, feedback)
     after = fit(inside, bundle, rule, data={"n": len(inside.scores), **about})
@@ -152,13 +152,13 @@ def _scored(bundle: Bundle, data: DataSet) -> tuple[Scored, dict[str, JsonValue]
     return Scored.of(outputs, bundle.manifest.group_of_class), admitted.about
 
 
-def _counted(labels: Labels, before: Calibration, *, has_pictures: bool) -> tuple[LabelledSample, str | None]:
+def _counted(labels: Labels, rule: Rule, *, has_pictures: bool) -> tuple[LabelledSample, str | None]:
     """The labels that count, all others noted as ignored, and why what rests on them must not be written."""
     usable = labels.usable
-    if before.group_thresholds:
+    if rule.group_names:
         usable = [label for label in usable if label.group is not None]
         labels.ignored[NO_GROUP] += len(labels.usable) - len(usable)
-    chosen = sample(usable, labels.served)
+    chosen = sample(usable, labels.served, rule.confidence)
     if chosen.problem and has_pictures:  # which are what their giver says they are, as `calibrate` takes them
         labels.ignored[SELECTED] += len(usable)
         return LabelledSample([], {}), None

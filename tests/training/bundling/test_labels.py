@@ -25,6 +25,7 @@ from training.bundling.labels import (
     UNKNOWN_CLASS,
     Label,
     Labels,
+    Served,
     read_labels,
 )
 from training.errors import DataError
@@ -65,7 +66,7 @@ def test_a_label_with_its_score_needs_no_verdict_line(manifest: Manifest, tmp_pa
     """What the service still knew of the verdict is in the feedback line."""
     found = read(manifest, tmp_path, remembered(manifest, "a", "out", -0.3, "in", predicted="white"))
     assert found.usable == [Label(False, -0.3, "in", 2)]
-    assert found.served == {}
+    assert found.served is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_verdict_of_another_model_is_not_used(manifest: Manifest, tmp_path: Pa
     """Neither for its score nor for how many were served."""
     verdict = verdict_line(manifest, "a", -0.1, "in", model_sha256="0" * 64)
     found = read(manifest, tmp_path, verdict, feedback_line("a", "in"))
-    assert (found.usable, found.ignored[OTHER_MODEL], found.served) == ([], 1, {})
+    assert (found.usable, found.ignored[OTHER_MODEL], found.served) == ([], 1, None)
 
 
 def test_a_request_id_that_comes_again_tells_nothing(manifest: Manifest, tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_a_request_id_that_comes_again_tells_nothing(manifest: Manifest, tmp_pat
     assert read(manifest, tmp_path, first, other, feedback_line("a", "in")).ignored[SEVERAL_VERDICTS] == 1
     twice = read(manifest, tmp_path, first, first, feedback_line("a", "in"))
     assert len(twice.usable) == 1
-    assert twice.served == {"in": 1}
+    assert twice.served == Served(1, 0, 1)
 
 
 def test_the_last_label_of_a_picture_counts(manifest: Manifest, tmp_path: Path) -> None:
@@ -135,10 +136,10 @@ def test_torn_and_foreign_lines_are_counted(manifest: Manifest, tmp_path: Path) 
 
 
 def test_sampled_verdict_lines_tell_how_many_were_served(manifest: Manifest, tmp_path: Path) -> None:
-    """A line of a tenth of all stands for ten."""
+    """A line of a tenth of all stands for ten; lines that stand for unequal numbers tell less."""
     lines = [verdict_line(manifest, str(number), -0.1, "in", sampled=0.1) for number in range(3)]
     found = read(manifest, tmp_path, *lines, verdict_line(manifest, "z", -0.9, "out", sampled=0.5))
-    assert found.served == pytest.approx({"in": 30, "out": 2})
+    assert found.served == pytest.approx((30, 2, 32**2 / (3 * 10**2 + 2**2)))
 
 
 def test_lines_are_read_as_the_service_writes_them(tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_lines_are_read_as_the_service_writes_them(tiny_bundle: Bundle, tmp_path
         Label(label, verdict.score, verdict.decision, group)
         for label, verdict, group in zip((True, False), verdicts, groups, strict=True)
     ]
-    assert found.served == {"in": 1, "out": 1}
+    assert found.served == Served(1, 1, 2)
     assert found.ignored.total() == 0
     assert len(read_labels([feedback], manifest).usable) == 1
 
