@@ -4,17 +4,13 @@ from pathlib import Path
 
 from service.bundle import WATCHED_FILES
 
-# The resolved folder, and of each file its inode, time of change and size, or None where it is not there.
-Identity = tuple[str, tuple[tuple[int, int, int] | None, ...]]
+# Of each file its inode, time of change and size, or None where it is not there.
+Identity = tuple[tuple[int, int, int] | None, ...]
 
 
 def identity_of(path: Path) -> Identity:
     """Return what changes when a link is turned, a folder replaced, or a file written; it raises nothing."""
-    try:
-        root = path.resolve()
-    except (OSError, RuntimeError):  # a link that leads to itself
-        root = path
-    return str(root), tuple(_state(root / name) for name in WATCHED_FILES)
+    return tuple(_state(path / name) for name in WATCHED_FILES)
 
 
 def _state(file: Path) -> tuple[int, int, int] | None:

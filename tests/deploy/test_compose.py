@@ -1,5 +1,6 @@
 """docker-compose.yml and its GPU overlay."""
 
+import re
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from tests.deploy.sources import ROOT, read_yaml, run
 COMPOSE = ROOT / "docker-compose.yml"
 GPU = ROOT / "deploy/compose.gpu.yml"
 SERVICES = read_yaml(COMPOSE)["services"]
+EXPORTER = read_yaml(GPU)["services"]["dcgm-exporter"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -27,11 +29,10 @@ def test_ports_are_on_loopback_unless_asked_for(name: str) -> None:
         assert port.startswith(("127.0.0.1:", "${BIND_ADDRESS:-127.0.0.1}:"))
 
 
-@pytest.mark.parametrize("name", ["prometheus", "grafana"])
-def test_images_from_elsewhere_are_pinned(name: str) -> None:
+@pytest.mark.parametrize("image", [SERVICES["prometheus"]["image"], SERVICES["grafana"]["image"], EXPORTER["image"]])
+def test_images_from_elsewhere_are_pinned(image: str) -> None:
     """A tag names one version, so that two starts run the same."""
-    tag = SERVICES[name]["image"].partition(":")[2]
-    assert tag.lstrip("v").count(".") == 2
+    assert re.match(r"v?\d+\.\d+\.\d+", image.partition(":")[2])
 
 
 def test_the_stop_leaves_time_to_drain() -> None:
@@ -77,6 +78,16 @@ def test_the_gpu_overlay_asks_for_a_gpu_and_for_no_fallback() -> None:
     assert service["build"]["args"]["EXTRAS"] == "calibrate,cuda"
     assert service["environment"]["MOS_PROVIDER"] == "cuda"
     assert service["image"] != SERVICES["service"]["image"]
+
+
+def test_the_exporter_of_the_gpu_may_look_and_no_more() -> None:
+    """No capability and no port outside; it sees every GPU, and profiling counters need what it does not have."""
+    [device] = EXPORTER["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["count"], device["capabilities"]) == ("all", ["gpu"])
+    assert EXPORTER["cap_drop"] == ["ALL"]
+    assert EXPORTER["security_opt"] == ["no-new-privileges:true"]
+    assert "cap_add" not in EXPORTER
+    assert "ports" not in EXPORTER
 
 
 @pytest.mark.parametrize("files", [(COMPOSE,), (COMPOSE, GPU)], ids=["cpu", "gpu"])
