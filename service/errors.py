@@ -9,7 +9,8 @@
     │   ├── UnsupportedFormat
     │   ├── BodyTooLarge
     │   ├── TooManyPixels
-    │   └── BodyTimeout
+    │   ├── BodyTimeout
+    │   └── UnknownModel
     ├── Unauthorized
     ├── Overloaded                retry_after_seconds
     ├── DeadlineExceeded
@@ -63,6 +64,10 @@ class TooManyPixels(InputError):
 
 class BodyTimeout(InputError):
     """The body came too slowly."""
+
+
+class UnknownModel(InputError):
+    """The request is for a model, or a version, that is not the one in service."""
 
 
 class Unauthorized(MosGuardError):

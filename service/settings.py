@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     api_keys_file: Annotated[
         FilePath | None,
         Field(
-            description="File with one API key a line; when set, every route but /health/* and /metrics asks for one."
+            description="File with one API key a line; when set, every route but /health/*, /v2/health/* and /metrics "
+            "asks for one."
         ),
     ] = None
 

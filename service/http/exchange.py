@@ -3,21 +3,38 @@
 import random
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self, cast
 
 from starlette.requests import Request
+from starlette.routing import compile_path
 from starlette.types import Scope
 
 # What every unknown path is counted as, so that no caller can make up a new label.
 OTHER_ROUTE = "other"
 # They ask for no key, so that an orchestrator and Prometheus need no secret.
-PUBLIC_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+PUBLIC_ROUTES = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics"})
 # They check keys of their own, and no API key opens them.
 OWN_KEYS_ROUTES = frozenset({"/feedback"})
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
 _SCOPE_KEY = "mos.exchange"
+
+
+class KnownRoutes:
+    """The paths that there are, as templates such as `/v2/models/{model}`: a bounded set, whatever callers ask for."""
+
+    def __init__(self, templates: Iterable[str]) -> None:
+        known = frozenset(templates)
+        self._fixed = frozenset(template for template in known if "{" not in template)
+        self._patterns = [(compile_path(template)[0], template) for template in sorted(known - self._fixed)]
+
+    def route_of(self, path: str) -> str:
+        """Return the template that *path* falls under."""
+        if path in self._fixed:
+            return path
+        return next((template for pattern, template in self._patterns if pattern.match(path)), OTHER_ROUTE)
 
 
 @dataclass(slots=True)
@@ -27,6 +44,7 @@ class Exchange:
     request_id: str
     route: str
     started_at: float  # seconds of time.monotonic
+    is_v2: bool = False  # on a path of the Open Inference Protocol, known or not
     content_type: bytes = b""
     content_length: int | None = None
     is_chunked: bool = False
@@ -37,10 +55,11 @@ class Exchange:
     log_fields: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, scope: Scope, known_routes: frozenset[str]) -> Self:
+    def begin(cls, scope: Scope, known_routes: KnownRoutes) -> Self:
         """Begin the exchange of *scope*, and leave it there for `exchange_of`."""
         path = scope["path"]
-        exchange = cls("", path if path in known_routes else OTHER_ROUTE, time.monotonic())
+        is_v2 = path == "/v2" or path.startswith("/v2/")
+        exchange = cls("", known_routes.route_of(path), time.monotonic(), is_v2)
         for name, value in scope["headers"]:
             if name == b"content-type":
                 exchange.content_type = value

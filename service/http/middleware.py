@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NotReady
 from service.http.api_keys import check_api_key
-from service.http.exchange import Exchange
-from service.http.problems import problem_of, problem_response
+from service.http.exchange import Exchange, KnownRoutes
+from service.http.problems import problem_of, problem_response, v2_error_response
 from service.http.recording import milliseconds, record_exchange, record_problem
 from service.inference.health import Health
 from service.watch.metrics import Metrics
@@ -28,7 +28,7 @@ class ExchangeMiddleware:
         self,
         app: ASGIApp,
         *,
-        known_routes: frozenset[str],
+        known_routes: KnownRoutes,
         api_keys: frozenset[bytes],
         max_body_bytes: int,
         health: Health,
@@ -74,7 +74,7 @@ class ExchangeMiddleware:
     async def _refuse(self, error: Exception, scope: Scope, exchange: Exchange, channels: "_Channels") -> None:
         exchange.log_fields["code"] = problem_of(error).code
         record_problem(error, exchange, self._metrics)
-        response = problem_response(error, exchange.request_id)
+        response = v2_error_response(error) if exchange.is_v2 else problem_response(error, exchange.request_id)
         await response(scope, channels.receive, channels.send)
 
     def _closes(self, exchange: Exchange) -> bool:

@@ -13,8 +13,9 @@ names. Any doubt is an error, never `in`.
 
 Errors are problem details (RFC 9457); their `code` is stable. Every answer has `X-Request-ID` (yours, where you sent
 one of at most 128 letters, digits and `._~:/+=-`) and `Server-Timing`. Where the service has keys, every route but
-`/health/*` and `/metrics` asks for one, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; `/feedback`, where it is
-there, asks for one of its own.
+`/health/*`, `/v2/health/*` and `/metrics` asks for one, as `Authorization: Bearer KEY` or `X-API-Key: KEY`;
+`/feedback`, where it is there, asks for one of its own. Errors under `/v2` have the form of the Open Inference
+Protocol, with the same statuses and headers.
 """
 
 _BINARY = {"type": "string", "format": "binary"}

@@ -1,4 +1,7 @@
-"""The one table from errors to statuses, and the answer that each error becomes: RFC 9457 problem details."""
+"""The one table from errors to statuses, and the answer that each error becomes: RFC 9457 problem details.
+
+On the paths of the Open Inference Protocol the answer has that protocol's form; status and headers are the same.
+"""
 
 import math
 from typing import Any, NamedTuple
@@ -31,6 +34,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.MalformedBody: Problem(400, "malformed_body", "Malformed body"),
     errors.CorruptImage: Problem(400, "corrupt_image", "Corrupt image"),
     errors.Unauthorized: Problem(401, "unauthorized", "Key missing or wrong"),
+    errors.UnknownModel: Problem(404, "unknown_model", "Unknown model"),
     errors.BodyTimeout: Problem(408, "body_timeout", "Body too slow"),
     errors.BodyTooLarge: Problem(413, "body_too_large", "Body too large"),
     errors.TooManyPixels: Problem(413, "too_many_pixels", "Too many pixels"),
@@ -69,7 +73,7 @@ def problem_document(error: Exception, request_id: str) -> dict[str, Any]:
         "type": f"urn:mos-guard:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
-        "detail": problem.sentence or str(error),
+        "detail": _sentence(error),
         "code": problem.code,
         "request_id": request_id,
     }
@@ -80,6 +84,20 @@ def problem_response(error: Exception, request_id: str) -> Response:
     return JSONResponse(
         problem_document(error, request_id), problem_of(error).status, _headers(error), "application/problem+json"
     )
+
+
+def v2_error_document(error: Exception) -> dict[str, str]:
+    """Return *error* as the Open Inference Protocol words it: one sentence, under one name."""
+    return {"error": _sentence(error)}
+
+
+def v2_error_response(error: Exception) -> Response:
+    """Return the answer to a request of the Open Inference Protocol that ended in *error*."""
+    return JSONResponse(v2_error_document(error), problem_of(error).status, _headers(error))
+
+
+def _sentence(error: Exception) -> str:
+    return problem_of(error).sentence or str(error)
 
 
 def _headers(error: Exception) -> dict[str, str]:

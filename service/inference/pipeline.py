@@ -23,7 +23,7 @@ Image = NDArray[np.uint8]  # (H, W, 3)
 
 
 class Prediction(NamedTuple):
-    """A verdict and where its time went."""
+    """A verdict and where its time went; pixels take no time to decode."""
 
     verdict: Verdict
     decode_seconds: float
@@ -71,17 +71,19 @@ class Pipeline:
             retry_after_seconds = self._batcher.seconds_to_clear(depth)
             raise Overloaded("The queue is full; try again later.", retry_after_seconds=retry_after_seconds)
 
-    async def predict(self, encoded: bytes, *, deadline: float) -> Prediction:
-        """Return the verdict on one encoded image; *deadline* is in seconds of `time.monotonic`.
+    async def predict(self, image: bytes | Image, *, deadline: float) -> Prediction:
+        """Return the verdict on one image; *deadline* is in seconds of `time.monotonic`.
+
+        The image is encoded, or already the pixels that the model takes, uint8 (H, W, 3).
 
         Raises InputError for the image's own faults, Overloaded, DeadlineExceeded, NotReady and ModelOutputError.
         """
         self.require_room()
         async with _until(deadline):
             started_at = time.monotonic()
-            image = await self._decoded(encoded)
+            pixels = await self._decoded(image) if isinstance(image, bytes) else image
             decode_seconds = time.monotonic() - started_at
-            reply = await self._batcher.submit(image, deadline=deadline)
+            reply = await self._batcher.submit(pixels, deadline=deadline)
         return Prediction(self._judge.judge(reply.value), decode_seconds, reply.queue_seconds, reply.run_seconds)
 
     async def predict_together(self, encoded: Sequence[bytes], *, deadline: float) -> list[Verdict]:

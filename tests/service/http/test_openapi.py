@@ -1,14 +1,22 @@
 """The pages promise what the service does."""
 
 from service.http import schemas
+from service.http.v2 import schemas as v2
 from tests.service.running_app import RunningApp
+
+MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+V2_PATHS = {"/v2", "/v2/health/live", "/v2/health/ready"} | {
+    f"{path}{end}" for path in (MODEL, VERSION) for end in ("", "/ready", "/infer")
+}
 
 
 async def test_docs_and_openapi_are_there(running: RunningApp) -> None:
     """Every documented status of every route has an example, and the examples are true to the schemas."""
     assert (await running.client.get("/docs")).status_code == 200
     paths = (await running.client.get("/openapi.json")).json()["paths"]
-    assert set(paths) == {"/predict", "/predict/batch", "/health/live", "/health/ready", "/model", "/metrics"}
+    assert (
+        set(paths) == {"/predict", "/predict/batch", "/health/live", "/health/ready", "/model", "/metrics"} | V2_PATHS
+    )
     for path, operations in paths.items():
         for operation in operations.values():
             for status, answer in operation["responses"].items():
@@ -16,7 +24,9 @@ async def test_docs_and_openapi_are_there(running: RunningApp) -> None:
                 examples = [example["value"] for example in content.get("examples", {}).values()]
                 examples += [content["example"]] if "example" in content else []
                 assert examples, (path, status)
-                if int(status) >= 400:
+                if int(status) >= 400 and path.startswith("/v2"):
+                    assert all(v2.Error.model_validate(example).error for example in examples)
+                elif int(status) >= 400:
                     assert [schemas.Problem.model_validate(example).status for example in examples] == [
                         int(status)
                     ] * len(examples)
@@ -28,3 +38,19 @@ async def test_docs_and_openapi_are_there(running: RunningApp) -> None:
     schemas.ModelCard.model_validate(
         paths["/model"]["get"]["responses"]["200"]["content"]["application/json"]["example"]
     )
+
+
+async def test_the_protocols_routes_are_documented(running: RunningApp) -> None:
+    """Their examples are true to the schemas, their errors are the native ones and the unknown model."""
+    paths = (await running.client.get("/openapi.json")).json()["paths"]
+    native = {int(status) for status in paths["/predict"]["post"]["responses"]}
+    for path in (MODEL, VERSION):
+        infer = paths[f"{path}/infer"]["post"]
+        assert {int(status) for status in infer["responses"]} == native | {404}
+        v2.InferAnswer.model_validate(infer["responses"]["200"]["content"]["application/json"]["example"])
+        for example in infer["requestBody"]["content"]["application/json"]["examples"].values():
+            v2.InferRequest.model_validate(example["value"], strict=True)
+        metadata = paths[path]["get"]["responses"]["200"]["content"]["application/json"]["example"]
+        v2.Model.model_validate(metadata)
+        in_path = {given["name"] for given in infer["parameters"] if given["in"] == "path"}
+        assert in_path == ({"model"} if path == MODEL else {"model", "version"})

@@ -34,6 +34,7 @@ def fail_with(running: RunningApp, error: Exception) -> None:
         (errors.MalformedBody("e"), 400, "malformed_body"),
         (errors.CorruptImage("e"), 400, "corrupt_image"),
         (errors.Unauthorized("e"), 401, "unauthorized"),
+        (errors.UnknownModel("e"), 404, "unknown_model"),
         (errors.BodyTimeout("e"), 408, "body_timeout"),
         (errors.BodyTooLarge("e"), 413, "body_too_large"),
         (errors.TooManyPixels("e"), 413, "too_many_pixels"),
