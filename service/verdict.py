@@ -7,9 +7,9 @@ K groups, k top classes, n calibration scores of which m are stored.
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,21 @@ class Row(NamedTuple):
     others_scores: NDArray[np.float32]  # (K,), groups in manifest order
     mos: float
     score: float
+
+
+def rows_of(outputs: Mapping[str, NDArray[Any]]) -> Iterator[Row]:
+    """Yield the row of each image from a graph's outputs by name, each (N, ...); others than a Row's may be missing."""
+    mos = outputs.get("mos", outputs["score"])  # one and the same in a graph of schema 1
+    for i in range(len(mos)):
+        yield Row(
+            class_index=int(outputs["class_index"][i]),
+            class_probability=float(outputs["class_probability"][i]),
+            topk_index=outputs["topk_index"][i],
+            topk_probability=outputs["topk_probability"][i],
+            others_scores=outputs["others_scores"][i],
+            mos=float(mos[i]),
+            score=float(outputs["score"][i]),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Each is the one implementation of a rule that training and the service share; a leaf may be a package.
 LEAVES = {"service.errors", "service.bundle", "service.preprocess", "service.verdict"}
+# What another package's room may import beside the leaves: the command line asks a running service through its client.
+DOORS = {"training.commands": {"service.client"}}
 # Package -> room -> the rooms that it may import. A room is a folder or a module directly in the package. Arrows point
 # down the table; its own room and the leaves are open to everyone, and anything else is not.
 ROOMS: dict[str, dict[str, set[str]]] = {
@@ -21,6 +23,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "serving": {"inference", "watch"},
         "inference": set(),
         "watch": set(),
+        "client": set(),
     },
     "training": {
         "__main__": {"commands"},
@@ -159,7 +162,7 @@ def test_imports_follow_the_arrows_between_rooms(module: str) -> None:
     rooms = ROOMS[package] | {module: set[str]() for module in GROUND[package]}
     assert room in rooms, f"{module} lies in no room of {package}; move it, or give {room} a row in ROOMS."
     allowed = {f"{package}.{other}" for other in rooms[room] | GROUND[package] | {room}}
-    for name in sorted(ours(module)):
+    for name in sorted(ours(module) - DOORS.get(f"{package}.{room}", set())):
         assert name in LEAVES or room_of(name) in allowed, (
             f"{module} imports {name}, and {room} may import only {', '.join(sorted(allowed | LEAVES))}."
         )
@@ -192,7 +195,15 @@ def test_service_knows_neither_torch_nor_training(module: str) -> None:
 @pytest.mark.parametrize("module", modules("training"))
 def test_training_uses_only_the_leaves_of_service(module: str) -> None:
     """Training shares the rules with the service, not its web parts."""
-    assert {name for name in ours(module) if name.partition(".")[0] == "service"} <= LEAVES
+    used = {name for name in ours(module) if name.partition(".")[0] == "service"}
+    assert used <= LEAVES | DOORS.get(room_of(module), set())
+
+
+@pytest.mark.parametrize("module", modules("service.client"))
+def test_the_client_stands_alone(module: str) -> None:
+    """Who only asks a service needs httpx and Pillow, and nothing of the service but its errors."""
+    assert third_party(module) <= {"httpx", "PIL"}
+    assert {name for name in ours(module) if not is_within(name, "service.client")} <= {"service.errors"}
 
 
 def test_batcher_knows_neither_images_nor_onnx() -> None:

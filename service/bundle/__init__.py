@@ -37,6 +37,7 @@ from service.bundle.schema import (
     StatisticPart,
     Strangers,
     StrangerSet,
+    judging_of,
     sha256_hex,
 )
 from service.bundle.writing import write_bundle, write_calibration
@@ -63,6 +64,7 @@ __all__ = [
     "StatisticPart",
     "StrangerSet",
     "Strangers",
+    "judging_of",
     "read_bundle",
     "sha256_hex",
     "write_bundle",

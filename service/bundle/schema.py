@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypedDict
 
 from pydantic import (
     AwareDatetime,
@@ -321,6 +321,32 @@ class Calibration(_Frozen):
         if any(set(point.strangers) != names for point in self.operating_points):
             raise ValueError("every operating point must judge the strangers that are named")
         return self
+
+
+class Judging(TypedDict):
+    """What `service.verdict.Judge` is built from, as plain data."""
+
+    classes: list[str]  # (C,)
+    group_names: list[str]  # (K,)
+    group_of_class: list[int]  # (C,)
+    decided_by: str
+    thresholds: list[float]  # (K,)
+    ranks: list[int]  # (m,)
+    reference_scores: list[float]  # (m,)
+
+
+def judging_of(manifest: Manifest, calibration: Calibration) -> Judging:
+    """Return what judges by *calibration*, which must be of the bundle of *manifest*."""
+    groups = [group.name for group in manifest.groups]
+    return Judging(
+        classes=manifest.classes,
+        group_names=groups,
+        group_of_class=manifest.group_of_class,
+        decided_by=manifest.decided_by,
+        thresholds=calibration.thresholds(groups),
+        ranks=calibration.reference.ranks,
+        reference_scores=calibration.reference.scores,
+    )
 
 
 class ExpectedOutputs(_Frozen):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.bundle import Bundle, Manifest, sha256_hex
 from service.errors import BundleError, ModelOutputError, NotReady, ProviderError
-from service.verdict import Row, require_finite
+from service.verdict import Row, require_finite, rows_of
 
 Provider = Literal["cuda", "tensorrt", "cpu"]
 
@@ -117,17 +117,7 @@ class Engine:
         for name, output in arrays.items():
             if output.shape != (count, *self._row_shapes[name]):
                 raise ModelOutputError(f"The model's {name} has a wrong shape; export the bundle again.")
-        mos = arrays.get("mos", arrays["score"])  # one and the same in a graph of schema 1
-        for i in range(count):
-            yield Row(
-                class_index=int(arrays["class_index"][i]),
-                class_probability=float(arrays["class_probability"][i]),
-                topk_index=arrays["topk_index"][i],
-                topk_probability=arrays["topk_probability"][i],
-                others_scores=arrays["others_scores"][i],
-                mos=float(mos[i]),
-                score=float(arrays["score"][i]),
-            )
+        yield from rows_of(arrays)
 
 
 def _resolve(provider: Literal["auto"] | Provider) -> Provider:

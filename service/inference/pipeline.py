@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Calibration, InputSpec, Manifest
+from service.bundle import Calibration, InputSpec, Manifest, judging_of
 from service.errors import DeadlineExceeded, NotReady, Overloaded
 from service.inference.batcher import Batcher
 from service.inference.engine import Engine
@@ -129,12 +129,4 @@ def run_engine(engine: Engine, health: Health, images: Sequence[Image]) -> list[
 
 def judge_of(manifest: Manifest, calibration: Calibration) -> Judge:
     """Return the judge of a calibrated bundle; verdict.py itself knows plain data only."""
-    return Judge(
-        classes=manifest.classes,
-        group_names=[group.name for group in manifest.groups],
-        group_of_class=manifest.group_of_class,
-        decided_by=manifest.decided_by,
-        thresholds=calibration.thresholds([group.name for group in manifest.groups]),
-        ranks=calibration.reference.ranks,
-        reference_scores=calibration.reference.scores,
-    )
+    return Judge(**judging_of(manifest, calibration))

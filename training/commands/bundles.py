@@ -9,27 +9,46 @@ import typer
 
 from training.bundling.methods import Method
 from training.commands import DecideBy, GroupBy, IntervalWidth, Setting, announce, app, named
+from training.errors import SettingError
 
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Option(help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Option(help="Folder of the bundle; an older bundle there is replaced.")],
-    name: Annotated[str, typer.Option(help="Name that verdicts and metrics carry.")],
+    run: Annotated[Path | None, typer.Option(help="Folder of a finished run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the bundle; an older bundle there is replaced.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name that verdicts and metrics carry.")] = None,
     version: Annotated[str, typer.Option(help="Version that verdicts and metrics carry.")] = "1",
     statistics: Annotated[
         bool, typer.Option(help="Fit every detector on the run's pictures, for `evaluate --detectors all`.")
     ] = True,
     decide_by: DecideBy = None,
     setting: Setting = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="For --triton: a bundle that is there already, in place of --run.")
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write the model's entry into this Triton model repository."),
+    ] = None,
 ) -> None:
-    """Write the bundle of a finished run, uncalibrated."""
-    from training.bundling.export import export as export_bundle
+    """Write the bundle of a finished run, uncalibrated; or a bundle's entry of a Triton model repository."""
+    from service.bundle import read_bundle
 
-    done = export_bundle(
-        run, out, name=name, version=version, statistics=statistics, changes=setting or (), decide_by=decide_by
-    )
-    announce(f"wrote {done.path}")
+    if bundle is not None and triton is not None and run is None:
+        done = read_bundle(bundle)
+    elif run is not None and out is not None and name is not None and bundle is None:
+        from training.bundling.export import export as export_bundle
+
+        done = export_bundle(
+            run, out, name=name, version=version, statistics=statistics, changes=setting or (), decide_by=decide_by
+        )
+        announce(f"wrote {done.path}")
+    else:
+        raise SettingError("Name --run, --out and --name to export a run, or --bundle and --triton for a bundle.")
+    if triton is not None:
+        from training.bundling.triton import write_triton_entry
+
+        announce(f"wrote {write_triton_entry(done, triton)}")
 
 
 @app.command()

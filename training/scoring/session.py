@@ -21,6 +21,16 @@ class Session:
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
 
+    @property
+    def inputs(self) -> list[Any]:
+        """The graph's inputs, each with `name`, `type` and `shape`; a dimension that varies is no number."""
+        return list(self._session.get_inputs())
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The graph's outputs, likewise."""
+        return list(self._session.get_outputs())
+
     def run(self, pixels: NDArray[np.uint8], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Every output, or those named, for one batch."""
         names = list(outputs or self._names)
