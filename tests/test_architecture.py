@@ -33,6 +33,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "bundling",
             "decision",
             "fitting",
+            "scoring",
             "detectors",
             "weights",
             "model",

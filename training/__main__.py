@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from service.errors import MosGuardError
-from training.commands import app, bundles, demonstration, fitting, judging, recalibration
+from training.commands import app, bundles, demonstration, fitting, judging, predict, recalibration
 
-__all__ = ["bundles", "demonstration", "fitting", "judging", "main", "recalibration"]
+__all__ = ["bundles", "demonstration", "fitting", "judging", "main", "predict", "recalibration"]
 
 
 def main(arguments: list[str] | None = None) -> None:

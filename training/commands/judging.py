@@ -91,7 +91,8 @@ def ablate(
     from training.data.sets import read_data_set
     from training.studies.ablate import Sweep
     from training.studies.ablate import ablate as run_study
-    from training.weights.reading import SHIPPED_BUNDLE, backbone_name, find_weights
+    from training.weights.reading import backbone_name, find_weights
+    from training.weights.shipped import SHIPPED_BUNDLE
 
     sources = tuple(find_weights(source) for source in weights or [str(SHIPPED_BUNDLE)])
     run_study(
@@ -130,7 +131,7 @@ def groups(
     from training.commands.description import describe
     from training.grouping.taxonomy import as_json as json_of
     from training.grouping.taxonomy import as_table
-    from training.weights.reading import SHIPPED_BUNDLE
+    from training.weights.shipped import SHIPPED_BUNDLE
 
     description = describe(taxonomy, level, bundle, data, extractor=SHIPPED_BUNDLE, seed=seed)
     if as_json:

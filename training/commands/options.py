@@ -23,7 +23,8 @@ from training.model.efficientnet_lite import LITE0
 from training.progress import say
 from training.reproduction import Settings
 from training.weights.efficientnet_lite import PACKAGE, packaged_file
-from training.weights.reading import SHIPPED_BUNDLE, backbone_name, find_weights
+from training.weights.reading import backbone_name, find_weights
+from training.weights.shipped import SHIPPED_BUNDLE
 
 SMALL_SIDE = 32
 NO_OUTLIERS = "none"

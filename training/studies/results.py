@@ -27,7 +27,7 @@ from training.errors import TrainingError
 from training.files import write_text
 from training.progress import say
 from training.reproduction import LEDGER
-from training.weights.reading import SHIPPED_BUNDLE
+from training.weights.shipped import SHIPPED_BUNDLE
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 PICTURES = Path(__file__).parents[1] / "figures"

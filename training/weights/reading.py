@@ -32,7 +32,6 @@ from training.weights.layouts import OFFICIAL, layout_of
 
 Head: TypeAlias = tuple[Tensor, Tensor]
 
-SHIPPED_BUNDLE = Path(__file__).parents[2] / "service" / "default_bundle"
 PUBLISHED_AT = "https://storage.googleapis.com/bit_models"
 SIZES = tuple(name for name, config in KNOWN_BITS.items() if config.root_stride is None)
 PUBLISHED = tuple(

@@ -11,7 +11,8 @@ from training.data.sets import read_data_set
 from training.errors import SettingError
 from training.model.efficientnet_lite import LITE0
 from training.weights import efficientnet_lite
-from training.weights.reading import SHIPPED_BUNDLE, find_weights
+from training.weights.reading import find_weights
+from training.weights.shipped import SHIPPED_BUNDLE
 
 
 def run(*command: object) -> int:
