@@ -1,11 +1,13 @@
 """NVIDIA's own client, unmodified, against a real server process."""
 
+import base64
 from collections.abc import Iterator
 
 import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
@@ -167,3 +169,29 @@ def test_what_is_not_offered_is_an_error_the_client_can_read(client: triton.Infe
         client.get_model_repository_index()
     assert failure.value.status() == "404"
     assert failure.value.message() == "There is nothing at this path; /docs lists what there is."
+
+
+def test_a_compressed_request_is_refused_with_the_remedy(client: triton.InferenceServerClient) -> None:
+    """It is not taken for a picture, nor unpacked, whatever size it would have."""
+    with pytest.raises(InferenceServerException, match="uncompressed") as failure:
+        client.infer(MODEL, [encoded(RED)], request_compression_algorithm="gzip")
+    assert failure.value.status() == "400"
+
+
+async def test_the_asynchronous_client_works_too(server: ServerProcess) -> None:
+    """It is another implementation, on another HTTP library."""
+    async with triton_aio.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        assert await client.is_model_ready(MODEL)
+        result = await client.infer(MODEL, [encoded(RED, GREY)])
+    assert texts(result, "decision") == ["in", "out"]
+
+
+def test_curl_alone_is_enough(server: ServerProcess) -> None:
+    """The protocol's plain JSON, without any client of it."""
+    image = base64.b64encode(RED).decode()
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [1], "data": [image]}
+    answer = httpx.post(
+        f"{server.url}/v2/models/{MODEL}/infer", json={"id": "7", "inputs": [tensor]}, timeout=60
+    ).json()
+    assert answer["id"] == "7"
+    assert {output["name"]: output["data"] for output in answer["outputs"]}["decision"] == ["in"]

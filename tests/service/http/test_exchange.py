@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from service.http.exchange import OTHER_ROUTE, KnownRoutes
 from tests.service.running_app import RunningApp
 from tests.tiny_bundle import png
 
@@ -37,3 +38,19 @@ async def test_unknown_paths_share_one_label(running: RunningApp) -> None:
     families = [family for family in running.registry.collect() if family.name == "mos_requests"]
     routes = {sample.labels["route"] for family in families for sample in family.samples}
     assert routes <= {"other", "/health/ready"}
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/predict", "/predict"),
+        ("/models/a%2Fb", "/models/{model}"),
+        ("/models/a/ready", "/models/{model}/ready"),
+        ("/models/a/b", OTHER_ROUTE),
+        ("/models/", OTHER_ROUTE),
+        ("/models/{model}/more", OTHER_ROUTE),
+    ],
+)
+def test_a_path_is_known_by_its_template(path: str, route: str) -> None:
+    """Whatever stands in a parameter's place is not in the route."""
+    assert KnownRoutes({"/predict", "/models/{model}", "/models/{model}/ready"}).route_of(path) == route
