@@ -8,7 +8,6 @@ There is one input, `images`, in one of two types:
   the calibration did.
 """
 
-import base64
 import binascii
 import math
 import struct
@@ -154,8 +153,8 @@ def _flat(data: Any) -> list[Any]:
 
 def _from_base64(text: Any, index: int) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError, binascii.Error) as error:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except (TypeError, ValueError) as error:
         raise MalformedBody(
             f"Image {index} is no base64 string; encode its bytes so, or send it as binary data."
         ) from error
