@@ -1,0 +1,44 @@
+"""The end of a real process under a storm of clients: none of them may hear anything but an answer or a refusal."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from service.bundle import Bundle
+from tests.contract.hammer import REFUSED, Books, Hammer
+from tests.server_process import ServerProcess, running_server
+from tests.tiny_bundle import png
+
+pytestmark = pytest.mark.e2e
+
+RED = png((235, 20, 20))
+REQUESTS = (
+    b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(RED), RED),
+)
+STORM_SECONDS = 0.5
+
+
+async def end_in_a_storm(server: ServerProcess) -> Books:
+    """Send SIGTERM while some hundred clients ask, and return how all their requests ended."""
+    hammer = Hammer(server.port, REQUESTS)
+    clients = asyncio.create_task(hammer.strike(short_lived=100, keep_alive=60, longest_pause_seconds=2.0))
+    await asyncio.sleep(STORM_SECONDS)
+    server.terminate()
+    await asyncio.sleep(0.2)  # the server looks for the signal ten times a second
+    hammer.has_been_signalled = True
+    await clients
+    return hammer.books
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_no_client_of_a_storm_is_reset(tiny_bundle: Bundle, tmp_path: Path, attempt: int) -> None:
+    """Answered before the signal, answered with `Connection: close` after it, then refused a connection."""
+    with running_server(tmp_path, bundle=tiny_bundle.path, log_level="warning", decode_threads=1) as server:
+        server.wait_until_ready()
+        books = asyncio.run(end_in_a_storm(server))
+        assert server.process.wait(timeout=60) == 0
+    assert books.lost == {}
+    assert books.ends.keys() == {200, 503, REFUSED}
+    assert books.kept_after_signal == 0
