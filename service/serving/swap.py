@@ -125,6 +125,6 @@ class Swap:
 
 
 def _why_not(guard: Guard) -> str:
-    if "uncalibrated" in guard.health.faults:
+    if "uncalibrated" in guard.faults:
         return "it is not calibrated; run `python -m training calibrate` on it."
     return "its canaries are not judged as expected; export it again."
