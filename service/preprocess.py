@@ -64,7 +64,7 @@ warnings.filterwarnings("error", module=r"PIL\.")
 def decode(encoded: bytes, *, height: int, width: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
     """Return *encoded* as RGB pixels, uint8 (height, width, 3), read-only.
 
-    Raises EmptyBody, UnsupportedFormat, TooManyPixels or CorruptImage, MemoryError, and nothing else.
+    Raises EmptyBody, UnsupportedFormat, TooManyPixels, CorruptImage or MemoryError, and nothing else.
     """
     return squash(load(encoded, max_pixels), height=height, width=width)
 

@@ -64,6 +64,8 @@ def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
         "mos_threshold": set(),
         "mos_expected_in_ratio": set(),
         "mos_ready": set(),
+        "mos_engine_lost_seconds": set(),
+        "mos_event_loop_lag_seconds": set(),
         "mos_canary_deviation": set(),
         "mos_model_info": {"name", "version", "model_sha256", "provider", "precision"},
         "mos_decision_info": {"statistic"},
