@@ -1,6 +1,8 @@
 """The end of a real process under a storm of clients: none of them may hear anything but an answer or a refusal."""
 
 import asyncio
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ REQUESTS = (
     b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(RED), RED),
 )
 STORM_SECONDS = 0.5
+PATIENCE_SECONDS = 30
 
 
 async def end_in_a_storm(server: ServerProcess) -> Books:
@@ -42,3 +45,44 @@ def test_no_client_of_a_storm_is_reset(tiny_bundle: Bundle, tmp_path: Path, atte
     assert books.lost == {}
     assert books.ends.keys() == {200, 503, REFUSED}
     assert books.kept_after_signal == 0
+
+
+def wait_until_nobody_listens(server: ServerProcess) -> None:
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < give_up_at:
+        try:
+            socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the server goes on listening")
+
+
+def test_a_request_that_has_begun_when_the_socket_closes_is_answered(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Its head may come as slowly as ever: the connection is not idle, and nobody may close it."""
+    head = b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n"
+    with running_server(tmp_path, bundle=tiny_bundle.path) as server:
+        server.wait_until_ready()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS) as client:
+            client.sendall(head[:20])
+            server.terminate()
+            wait_until_nobody_listens(server)
+            client.sendall(head[20:])
+            answer = b""
+            while piece := client.recv(65536):
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+        assert server.process.wait(timeout=60) == 0
+
+
+def test_an_idle_connection_is_ended_in_order(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """A client in a pool hears that it is over before it asks again."""
+    with running_server(tmp_path, bundle=tiny_bundle.path) as server:
+        server.wait_until_ready()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS) as client:
+            client.sendall(REQUESTS[0])
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+            server.terminate()
+            assert client.recv(65536) == b""
+        assert server.process.wait(timeout=60) == 0

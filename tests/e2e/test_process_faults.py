@@ -92,6 +92,18 @@ def test_a_hanging_engine_is_seen_without_a_canary_and_without_a_queue(tiny_bund
         assert post(server).status_code == 200
 
 
+def test_a_hanging_engine_does_not_hold_the_end(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Its callers are answered, and the process ends in order, long before the longest time of a drain."""
+    settings = {"bundle": tiny_bundle.path, "deadline_ms": 300, "drain_seconds": 600}
+    with running_server(tmp_path, module="tests.e2e.faulty_service", **settings) as server:
+        server.wait_until_ready()
+        (tmp_path / HANG_FILE).touch()
+        assert post(server).status_code == 504
+        server.terminate()
+        assert server.process.wait(timeout=60) == 0
+        assert "Traceback" not in server.log.read_text()
+
+
 def test_a_stalled_process_answers_late_and_says_by_how_much(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """Probes wait in vain while it stands; what was sent meanwhile is answered, and the lag is in its series."""
     with running_server(tmp_path, bundle=tiny_bundle.path) as server:
