@@ -31,10 +31,12 @@ async def connected() -> AsyncIterator[tuple[HttpProtocol, socket.socket]]:
             await asyncio.sleep(0)
         [connection] = state.connections
         assert isinstance(connection, HttpProtocol)
-        yield connection, client
-    server.close()
-    connection.transport.abort()
-    await asyncio.sleep(0)
+        try:
+            yield connection, client
+        finally:
+            server.close()
+            connection.transport.abort()
+            await asyncio.sleep(0)
 
 
 async def read(client: socket.socket) -> bytes:
