@@ -88,6 +88,14 @@ async def test_a_connection_is_idle_from_its_last_answer_on() -> None:
         assert await read(client) == b""
 
 
+async def test_a_connection_that_is_closed_already_is_left_alone() -> None:
+    """It may be among the server's until the next turn of the loop."""
+    async with connected() as (connection, client):
+        connection.transport.close()
+        connection.end_if_idle_since(math.inf, LINGER_SECONDS)
+        assert await read(client) == b""
+
+
 async def test_an_ended_connection_is_closed_after_its_linger() -> None:
     """A client that never closes its side is not waited for."""
     async with connected() as (connection, client):
