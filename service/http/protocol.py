@@ -64,10 +64,9 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def _is_idle(self) -> bool:
         """True between an answer that is sent whole and the first byte of the next request."""
-        is_over = self._has_ended or self.transport.is_closing()
         is_answered = self.cycle is None or (self.cycle.response_complete and not self.pipeline)
         has_sent = not self.transport.get_write_buffer_size()
-        return not is_over and self._head_timer is None and is_answered and has_sent
+        return not self._has_ended and self._head_timer is None and is_answered and has_sent
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
