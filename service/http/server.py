@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.http.protocol import HttpProtocol
-from service.http.sockets import begin_no_connection, is_readable
+from service.http.sockets import begin_no_connection, descriptor_limit, is_readable
 from service.inference.health import Health
 
 # Long enough for a closed-loop client to have met a `Connection: close`, short beside any drain.
@@ -31,6 +31,8 @@ ROUND_TRIP_SECONDS = 0.25
 # What is left of the drain for closing connections; a request that is not answered by then is answered 503.
 CLOSING_SECONDS = 1
 _LOOK_EVERY_SECONDS = 0.05
+# For the files and sockets of the process itself, and for the connections that come between two looks.
+RESERVED_DESCRIPTORS = 64
 # Longer than the minute after which common load balancers drop an idle connection, so that they do it and not we.
 KEEP_ALIVE_SECONDS = 75
 
@@ -49,6 +51,12 @@ class Server(uvicorn.Server):
         self._health.fail("draining")
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Before the descriptors run out, let the connections go on which nothing is asked: others wait outside."""
+        if len(self.server_state.connections) > descriptor_limit() - RESERVED_DESCRIPTORS:
+            self._end_idle_connections()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, at most for the time of the drain, then end as uvicorn does."""

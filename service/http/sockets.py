@@ -1,4 +1,4 @@
-"""What a server asks of its sockets, beneath its event loop, in order to end without a reset.
+"""What a server asks of its sockets, beneath its event loop, mostly in order to end without a reset.
 
 The system resets every connection that a listening socket still holds when it is closed: those were made, as far as the
 client can tell, and nobody has accepted them. So before it is closed, nothing new may begin, and what has begun must be
@@ -6,10 +6,14 @@ accepted.
 """
 
 import ctypes
+import math
 import selectors
 import socket
 import struct
 import sys
+
+if sys.platform != "win32":
+    import resource
 
 # From <linux/filter.h> and <asm-generic/socket.h>; the module `socket` does not name it.
 _SO_ATTACH_FILTER = 26
@@ -37,6 +41,14 @@ def begin_no_connection(listener: socket.socket) -> None:
     instructions = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN))
     program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(instructions))
     listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def descriptor_limit() -> float:
+    """Return how many descriptors this process may have, infinite where the system does not say."""
+    if sys.platform == "win32":
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
 def is_readable(some_socket: socket.socket) -> bool:
