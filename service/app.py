@@ -51,7 +51,8 @@ def create_app(
 ) -> FastAPI:
     """Return the application; its lifespan raises SettingError, BundleError or ProviderError where it cannot serve.
 
-    Its state holds `health` from the beginning, for whoever ends the process, and `serving` while it is up. Without a
+    Its state holds `health` and `is_reload_wanted` from the beginning, for whoever ends the process or wants its bundle
+    to be read again, and `serving` while it is up. Without a
     *registry* of the caller's, the metrics get a new one that has those of the process too. What *service_log* drops
     is counted.
     """
@@ -63,7 +64,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _records(settings, app, metrics) as on_verdict:
-            swap = _swap(settings, metrics)
+            swap = _swap(settings, metrics, app.state.is_reload_wanted)
             await swap.start()
             app.state.serving = serving = _serving(settings, swap, health, metrics, on_verdict)
             metrics.at_each_scrape(
@@ -96,6 +97,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.health = health
+    app.state.is_reload_wanted = asyncio.Event()
     routers = [router] if settings.feedback_keys_file is None else [router, feedback_router]
     for part in routers:
         app.include_router(part)
@@ -146,7 +148,7 @@ async def _pass_on(request: Request, error: Exception) -> NoReturn:
     raise error
 
 
-def _swap(settings: Settings, metrics: Metrics) -> Swap:
+def _swap(settings: Settings, metrics: Metrics, is_wanted: asyncio.Event) -> Swap:
     def enter(guard: Guard) -> None:
         _describe(guard, settings, metrics)
         guard.watch(metrics.canary)
@@ -154,6 +156,7 @@ def _swap(settings: Settings, metrics: Metrics) -> Swap:
     return Swap(
         settings.bundle,
         partial(_build_guard, settings, metrics),
+        is_wanted=is_wanted,
         drain_seconds=settings.drain_seconds,
         enter=enter,
         on_outcome=metrics.reload,

@@ -21,6 +21,8 @@ from service.preprocess import DEFAULT_MAX_PIXELS
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
 
+SHORTEST_WATCH_SECONDS = 0.05
+
 
 def _usable_cores() -> int:
     """Cores this process may run on: in a container or under taskset fewer than the machine has."""
@@ -164,6 +166,13 @@ class Settings(BaseSettings):
     feedback_remember: Annotated[
         PositiveInt, Field(description="Most verdicts remembered until their labels come, some 350 bytes each.")
     ] = 100_000
+
+    @field_validator("bundle_watch_seconds")
+    @classmethod
+    def _leaves_the_disk_in_peace(cls, seconds: float) -> float:
+        if 0 < seconds < SHORTEST_WATCH_SECONDS:
+            raise ValueError(f"looks must be at least {SHORTEST_WATCH_SECONDS} s apart; 0 does without them")
+        return seconds
 
     @field_validator("api_keys_file", "feedback_keys_file")
     @classmethod

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
+from service.bundle import Manifest
 from service.errors import MalformedBody, NotWritten, WrongFields
 from service.http import openapi, schemas
 from service.http.api_keys import check_api_key
@@ -82,8 +83,10 @@ async def feedback(request: Request) -> Response:
     check_api_key(request.scope["headers"], desk.keys)
     with Body(desk.body_limiter) as body:
         content = await body.read(request.receive, exchange_of(request).content_length)
-        label = read_label(content, request.app.state.serving.swap.guard.manifest.classes)
+        label = read_label(content)
         verdict = desk.memory.recall(label.key)
+        served = request.app.state.serving.swap.guard.manifest
+        check_class(label, served if verdict is None else verdict.manifest)
         await _write(feedback_line(label, verdict, time.time()), desk)
     if not desk.memory.is_first_label(label.key):
         desk.metrics.feedback_corrected()
@@ -94,8 +97,8 @@ async def feedback(request: Request) -> Response:
     return JSONResponse({**asdict(label), "decision": decision_on(verdict)})
 
 
-def read_label(content: bytes, classes: Collection[str]) -> Feedback:
-    """Return the label in a JSON body; raises MalformedBody or WrongFields, *classes* being those of the model."""
+def read_label(content: bytes) -> Feedback:
+    """Return the label in a JSON body; raises MalformedBody or WrongFields."""
     try:
         label = schemas.Label.model_validate_json(content, strict=True)
     except ValidationError as error:
@@ -104,9 +107,13 @@ def read_label(content: bytes, classes: Collection[str]) -> Feedback:
             raise MalformedBody("The body is no JSON; send an object with `request_id` and `label`.") from error
         where = next((f"The field `{name}`" for name in fault["loc"] if name in schemas.Label.model_fields), "The body")
         raise WrongFields(f"{where} is wrong: {fault['msg']}; /docs has an example.") from error
-    if label.label not in ("in", "out", *classes):
-        raise WrongFields("The label is neither `in`, `out` nor a class of the served model; GET /model lists them.")
     return Feedback(label.request_id, label.index, label.label)
+
+
+def check_class(label: Feedback, judge: Manifest) -> None:
+    """Raise WrongFields for a class that the model lacks which judged the picture, or would have."""
+    if label.names_class and label.label not in judge.classes:
+        raise WrongFields("The label is neither `in`, `out` nor a class of the model; GET /model lists those served.")
 
 
 async def _write(line: bytes, desk: FeedbackDesk) -> None:

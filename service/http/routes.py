@@ -180,6 +180,7 @@ async def _upload(request: Request, serving: Serving, exchange: Exchange) -> Asy
         now = time.monotonic()
         record_stage("read", now - exchange.started_at, exchange, serving.metrics)
         guard = serving.swap.guard
+        require_none(guard.faults)  # asked again: the body may have taken its time
         with guard.in_use(), CancelOnDisconnect(request.receive):
             yield _Upload(content, guard, now + serving.deadline_seconds)
 
@@ -187,8 +188,12 @@ async def _upload(request: Request, serving: Serving, exchange: Exchange) -> Asy
 def _document(
     outcome: Prediction | BaseException, guard: Guard, serving: Serving, exchange: Exchange, index: int = 0
 ) -> dict[str, Any]:
-    """Record what became of image *index* of an exchange, and return its verdict or its problem."""
+    """Record what became of image *index* of an exchange, and return its verdict or its problem.
+
+    Raises NotReady for a verdict of a guard that has lost its readiness meanwhile: it is not to be believed.
+    """
     if isinstance(outcome, Prediction):
+        require_none(guard.faults)
         record_prediction(outcome, guard, exchange, serving.metrics)
         for tell in serving.on_verdict:
             tell(exchange.request_id, index, outcome.verdict, guard.manifest)

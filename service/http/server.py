@@ -117,9 +117,9 @@ def run(app: FastAPI, *, host: str, port: int, drain_seconds: float) -> None:
     )
 
     async def serve() -> None:
+        if hasattr(signal, "SIGHUP"):  # before the bundle is read: it may have been replaced while it was
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.state.is_reload_wanted.set)
         async with app.router.lifespan_context(app):
-            if hasattr(signal, "SIGHUP"):
-                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.state.serving.swap.request)
             await Server(config, app.state.health, drain_seconds).serve()
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

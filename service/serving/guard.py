@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from service.bundle import Bundle
 from service.errors import NotReady
@@ -47,6 +47,7 @@ class Guard:
         self._checks = checks
         self._hang_seconds = hang_seconds
         self._watching: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._users = 0
         self._is_unused = asyncio.Event()
         self._is_unused.set()
@@ -116,16 +117,29 @@ class Guard:
             said = "raises its alarm" if state.alarm else "takes its alarm back"
             _log.warning("The drift test of %s %s after %d images.", kind, said, self.drift.pictures)
 
+    def go_on_from(self, former: "Guard") -> None:
+        """Take over the evidence of *former* where nothing has changed that it is about: the same calibration."""
+        if self.bundle.calibration == former.bundle.calibration:
+            self.drift = former.drift
+
     async def retire(self, drain_seconds: float) -> None:
-        """Answer all that was accepted, end the threads and let go of the model; whoever uses it is waited for."""
+        """Answer all that was accepted, end the threads and let go of the model; whoever uses it is waited for.
+
+        What lasts longer than *drain_seconds* goes on in the background, and ends with the last answer.
+        """
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
         if self._pipeline is None:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(drain_seconds):
-                await self._is_unused.wait()
-                await self._pipeline.drain()
-                return
-        _log.error("The engine did not end within %g s; it is left behind.", drain_seconds)
+        self._ending = asyncio.create_task(self._end(self._pipeline), name="end of a guard")
+        done, _ = await asyncio.wait([self._ending], timeout=drain_seconds)
+        if not done:
+            _log.error(
+                "%s version %s is not at its end after %g s: its engine, or a caller, has not finished.",
+                *(self.manifest.name, self.manifest.version, drain_seconds),
+            )
+
+    async def _end(self, pipeline: Pipeline) -> None:
+        await self._is_unused.wait()
+        await pipeline.drain()

@@ -1,12 +1,14 @@
 """Each route answers as the contract says."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import TypeAdapter
 
 from service.bundle import Bundle
 from service.http import schemas
+from service.inference.pipeline import Prediction
 from tests.service.running_app import RunningApp, running_app
 from tests.tiny_bundle import png
 
@@ -115,3 +117,35 @@ async def test_nothing_but_a_lost_engine_ends_life(tiny_bundle: Bundle) -> None:
         await asyncio.sleep(0.01)
         assert (await running.client.get("/health/ready")).status_code == 503
         assert (await running.client.get("/health/live")).status_code == 200
+
+
+async def test_readiness_lost_while_the_body_comes_is_heard(running: RunningApp) -> None:
+    """An upload that began while all was well gets no verdict of a model that has moved since."""
+    guard = running.app.state.serving.swap.guard
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield RED[:30]
+        guard.health.fail("canary")
+        yield RED[30:]
+
+    response = await running.client.post("/predict", content=slowly())
+    assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+async def test_readiness_lost_while_an_image_is_judged_is_heard(
+    running: RunningApp, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A verdict is given only by a guard that is ready when it is given, and counted only then."""
+    guard = running.app.state.serving.swap.guard
+    predict = guard.pipeline.predict
+
+    async def predict_and_fail(encoded: bytes, *, deadline: float) -> Prediction:
+        prediction: Prediction = await predict(encoded, deadline=deadline)
+        guard.health.fail("canary")
+        return prediction
+
+    monkeypatch.setattr(guard.pipeline, "predict", predict_and_fail)
+    response = await running.client.post(path, files={"file" if path == "/predict" else "files": ("x", RED)})
+    assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+    assert running.sample("mos_score_count") == 0
