@@ -21,8 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from service.bundle import Bundle, Calibration, read_bundle
-from service.http.api_keys import read_api_keys
+from service.http import docs
+from service.http.api_keys import KeyFile
 from service.http.body import BodyLimiter
+from service.http.exchange import METRICS_ROUTE, PROBE_ROUTES
 from service.http.feedback import open_desk
 from service.http.feedback import router as feedback_router
 from service.http.middleware import ExchangeMiddleware
@@ -56,12 +58,14 @@ def create_app(
     """
     metrics = Metrics(_process_registry() if registry is None else registry)
     health = Health()
+    api_keys = _key_file(settings.api_keys_file, "MOS_API_KEYS_FILE")
+    feedback_keys = _key_file(settings.feedback_keys_file, "MOS_FEEDBACK_KEYS_FILE")
     if service_log is not None:
         metrics.count_dropped_lines("service", lambda: service_log.dropped_lines)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with _records(settings, app, metrics) as on_verdict:
+        with _records(settings, app, feedback_keys, metrics) as on_verdict:
             swap = _swap(settings, metrics)
             await swap.start()
             app.state.serving = serving = _serving(settings, swap, health, metrics, on_verdict)
@@ -73,6 +77,7 @@ def create_app(
             tasks = [asyncio.create_task(swap.run(), name="swap")]
             if settings.bundle_watch_seconds:
                 tasks.append(asyncio.create_task(swap.watch(settings.bundle_watch_seconds), name="watch"))
+            tasks += [asyncio.create_task(keys.watch(), name="keys") for keys in (api_keys, feedback_keys) if keys]
             try:
                 yield
             finally:
@@ -87,11 +92,17 @@ def create_app(
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url="/openapi.json" if settings.docs == "on" else None,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.health = health
-    routers = [router] if settings.feedback_keys_file is None else [router, feedback_router]
+    routers = [router]
+    if feedback_keys is not None:
+        routers.append(feedback_router)
+    if settings.docs == "on":
+        routers.append(docs.router)
     for part in routers:
         app.include_router(part)
     # The framework would answer these two in its own way; the middleware answers every error.
@@ -100,8 +111,9 @@ def create_app(
     app.add_middleware(
         ExchangeMiddleware,
         known_routes=frozenset(route.path for part in routers for route in part.routes if isinstance(route, Route))
-        | {"/docs", "/openapi.json"},
-        api_keys=frozenset() if settings.api_keys_file is None else read_api_keys(settings.api_keys_file),
+        | ({app.openapi_url} if app.openapi_url else set()),
+        public_routes=PROBE_ROUTES | ({METRICS_ROUTE} if settings.metrics == "open" else set()),
+        api_keys=api_keys,
         max_body_bytes=settings.max_body_bytes,
         health=health,
         metrics=metrics,
@@ -109,8 +121,14 @@ def create_app(
     return app
 
 
+def _key_file(path: Path | None, setting: str) -> KeyFile | None:
+    return None if path is None else KeyFile(path, setting=setting)
+
+
 @contextmanager
-def _records(settings: Settings, app: FastAPI, metrics: Metrics) -> Iterator[Sequence[OnVerdict]]:
+def _records(
+    settings: Settings, app: FastAPI, feedback_keys: KeyFile | None, metrics: Metrics
+) -> Iterator[Sequence[OnVerdict]]:
     """Open what keeps verdicts and labels, where it is asked for; yield who wants to hear of each verdict."""
     on_verdict: list[OnVerdict] = []
     with ExitStack() as stack:
@@ -124,10 +142,10 @@ def _records(settings: Settings, app: FastAPI, metrics: Metrics) -> Iterator[Seq
             stack.enter_context(log)
             metrics.count_dropped_lines("verdicts", lambda: log.dropped_lines)
             on_verdict.append(log.record)
-        if settings.feedback_keys_file is not None and settings.feedback_log is not None:
+        if feedback_keys is not None and settings.feedback_log is not None:
             desk = open_desk(
                 settings.feedback_log,
-                keys=read_api_keys(settings.feedback_keys_file),
+                keys=feedback_keys,
                 max_verdicts=settings.feedback_remember,
                 timeout_seconds=settings.body_timeout_ms / 1000,
                 metrics=metrics,
