@@ -35,9 +35,9 @@ _PAGE = f"""\
 </body>
 </html>
 """
-# Swagger UI sets styles in its markup, and draws with pictures that it holds itself.
+# Swagger UI draws with pictures that it holds itself.
 _POLICY = (
-    f"default-src 'none'; script-src {_SCRIPT} '{_START_HASH}'; style-src {_STYLE} 'unsafe-inline'; "
+    f"default-src 'none'; script-src {_SCRIPT} '{_START_HASH}'; style-src {_STYLE}; "
     "img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
