@@ -1,7 +1,7 @@
 """One row of model outputs and a calibration make a verdict: the only place that decides.
 
 Pure functions of plain numbers. `mos` is in [-1, 0]; `score` is the statistic that decides, which may be `mos` itself.
-Both are higher for in-distribution images, and `in` means `score >= threshold`.
+Both are higher for in-distribution images, and `in` means `score >= threshold`, that of the predicted group.
 K groups, k top classes, n calibration scores of which m are stored.
 """
 
@@ -50,16 +50,18 @@ class Verdict:
     top: list[tuple[str, float]]
 
 
-def accepts(scores: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+def accepts(scores: ArrayLike, threshold: ArrayLike) -> NDArray[np.bool_]:
     """Say for every score whether it is in-distribution: `score >= threshold`, same shape as *scores*.
+
+    *threshold* is one for all, or one for each score.
 
     Raises ModelOutputError on NaN, which must never become a decision.
     """
     # In float64: numpy would round a Python float threshold to the float32 of the scores and move the border.
-    exact = np.asarray(scores, dtype=np.float64)
-    if math.isnan(threshold) or bool(np.isnan(exact).any()):
+    exact, limits = np.asarray(scores, dtype=np.float64), np.asarray(threshold, dtype=np.float64)
+    if bool(np.isnan(limits).any()) or bool(np.isnan(exact).any()):
         raise ModelOutputError("A score or the threshold is NaN, so nothing can be decided; check the model.")
-    return exact >= threshold
+    return exact >= limits
 
 
 def p_value(score: float, ranks: Sequence[int], reference_scores: Sequence[float]) -> float:
@@ -92,7 +94,7 @@ class Judge:
     group_names: Sequence[str]  # (K,)
     group_of_class: Sequence[int]  # (C,), an index into group_names
     decided_by: str  # the statistic that `score` is
-    threshold: float
+    thresholds: Sequence[float]  # (K,), each of the pictures whose class is predicted to be in that group
     ranks: Sequence[int]  # (m,)
     reference_scores: Sequence[float]  # (m,)
 
@@ -100,16 +102,18 @@ class Judge:
         """Return the verdict on *row*; raises ModelOutputError where the numbers contradict themselves."""
         self._check(row)
         score = float(row.score)
+        group = self.group_of_class[row.class_index]
+        threshold = self.thresholds[group]
         return Verdict(
             label=self.classes[row.class_index],
             class_index=int(row.class_index),
             probability=float(row.class_probability),
-            group=self.group_names[self.group_of_class[row.class_index]],
-            decision="in" if accepts(score, self.threshold) else "out",
+            group=self.group_names[group],
+            decision="in" if accepts(score, threshold) else "out",
             decided_by=self.decided_by,
             mos=float(row.mos),
             score=score,
-            threshold=self.threshold,
+            threshold=threshold,
             p_value=p_value(score, self.ranks, self.reference_scores),
             others_scores=dict(zip(self.group_names, row.others_scores.tolist(), strict=True)),
             top=[

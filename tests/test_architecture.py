@@ -201,7 +201,8 @@ def test_batcher_knows_neither_images_nor_onnx() -> None:
     assert ours("service.inference.batcher") <= {"service.errors"}
 
 
-def test_calibration_runs_without_torch() -> None:
+@pytest.mark.parametrize("job", ["calibrate", "recalibrate"])
+def test_calibration_runs_without_torch(job: str) -> None:
     """Calibration scores the ONNX file that will be served, so it works inside the service image."""
-    check = "import sys, training.bundling.calibrate; assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
+    check = f"import sys, training.bundling.{job}; assert not {{'torch', 'matplotlib', 'sklearn'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True, timeout=120)

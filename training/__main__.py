@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from service.errors import MosGuardError
-from training.commands import app, bundles, demonstration, fitting, judging
+from training.commands import app, bundles, demonstration, fitting, judging, recalibration
 
-__all__ = ["bundles", "demonstration", "fitting", "judging", "main"]
+__all__ = ["bundles", "demonstration", "fitting", "judging", "main", "recalibration"]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -5,6 +5,7 @@
     calibration.json    Calibration; absent until calibrated
     card.md, card.png   the same to read, with the score distributions; the picture is optional
     detectors.npz       optional, for evaluation
+    fitted.npz          optional: hashes of the pictures that were fitted on, which calibrate refuses; not served
     canary/             encoded images, and expected.json with the outputs expected of them
 
 A bundle is whole or absent: it is written beside its place and renamed. What can change a score is hashed, and
@@ -18,6 +19,7 @@ from service.bundle.reading import Bundle, read_bundle
 from service.bundle.schema import (
     CARD_FILE,
     CARD_PICTURE_FILE,
+    FITTED_FILE,
     KNOWN_PARTS,
     MOS,
     WATCHED_FILES,
@@ -25,6 +27,7 @@ from service.bundle.schema import (
     Canary,
     Decision,
     Group,
+    GroupThreshold,
     InputSpec,
     LetIn,
     LetInByScale,
@@ -41,6 +44,7 @@ from service.bundle.writing import write_bundle, write_calibration
 __all__ = [
     "CARD_FILE",
     "CARD_PICTURE_FILE",
+    "FITTED_FILE",
     "KNOWN_PARTS",
     "MOS",
     "WATCHED_FILES",
@@ -49,6 +53,7 @@ __all__ = [
     "Canary",
     "Decision",
     "Group",
+    "GroupThreshold",
     "InputSpec",
     "LetIn",
     "LetInByScale",

@@ -83,6 +83,9 @@ def check_calibration(calibration: Calibration, manifest: Manifest) -> None:
         raise BundleError(f"The calibration was made with another model; {remedy}")
     if calibration.preprocess_sha256 != manifest.input.sha256:
         raise BundleError(f"The calibration was made with another preprocessing; {remedy}")
+    known = {group.name for group in manifest.groups}
+    if unknown := [entry.group for entry in calibration.group_thresholds if entry.group not in known]:
+        raise BundleError(f"The calibration has a threshold of group {unknown[0]!r}, which the model lacks; {remedy}")
 
 
 def _check_model(root: Path, manifest: Manifest) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -24,6 +25,7 @@ MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "bundle.json"
 CALIBRATION_FILE = "calibration.json"
 DETECTORS_FILE = "detectors.npz"
+FITTED_FILE = "fitted.npz"
 CARD_FILE = "card.md"
 CARD_PICTURE_FILE = "card.png"
 CANARY_FOLDER = "canary"
@@ -245,12 +247,33 @@ class Strangers(_Frozen):
     sets: Annotated[dict[Name, StrangerSet], Field(min_length=1)]
 
 
+class GroupThreshold(_Frozen):
+    """The threshold of pictures whose predicted class is in *group*: rank *k* of the *n* such calibration scores."""
+
+    group: Name
+    threshold: FiniteFloat
+    n: Annotated[int, Field(ge=1)]
+    k: Annotated[int, Field(ge=1)]
+    tpr_interval: tuple[Fraction, Fraction]  # of pictures of this group
+
+    @model_validator(mode="after")
+    def _is_one_of_its_scores(self) -> Self:
+        if self.k > self.n:
+            raise ValueError("a group's k must not exceed its n")
+        return self
+
+
 class Calibration(_Frozen):
-    """The threshold, its guarantee and what it was made from: calibration.json."""
+    """The threshold, its guarantee and what it was made from: calibration.json.
+
+    *threshold* holds for every group that *group_thresholds* does not name. *tpr_interval* is of the share of all
+    in-distribution pictures that are accepted, by whichever threshold is theirs.
+    """
 
     threshold: FiniteFloat
     tpr: Fraction
     confidence: Fraction
+    # certified, conformal or quantile; a sentence in files of earlier releases.
     method: Name
     n: Annotated[int, Field(ge=1)]
     k: Annotated[int, Field(ge=0)]
@@ -262,6 +285,22 @@ class Calibration(_Frozen):
     reference: ReferenceScores
     operating_points: list[OperatingPoint] = []
     strangers: Strangers | None = None
+    # Left out of the file where there are none, so that earlier releases read a calibration that they can serve.
+    group_thresholds: Annotated[list[GroupThreshold], Field(exclude_if=lambda groups: not groups)] = []
+
+    def thresholds(self, groups: Sequence[str]) -> list[float]:
+        """Return the threshold of each of *groups* (K,), the names of predicted groups."""
+        own = {entry.group: entry.threshold for entry in self.group_thresholds}
+        return [own.get(group, self.threshold) for group in groups]
+
+    @model_validator(mode="after")
+    def _groups_share_the_scores(self) -> Self:
+        names = [entry.group for entry in self.group_thresholds]
+        if len(set(names)) != len(names):
+            raise ValueError("each group may have one threshold")
+        if sum(entry.n for entry in self.group_thresholds) > self.n:
+            raise ValueError("the groups must not hold more calibration scores than there are")
+        return self
 
     @model_validator(mode="after")
     def _reference_ends_at_n(self) -> Self:

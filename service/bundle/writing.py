@@ -18,6 +18,7 @@ from service.bundle.schema import (
     CARD_PICTURE_FILE,
     DETECTORS_FILE,
     EXPECTED_FILE,
+    FITTED_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     Calibration,
@@ -39,10 +40,12 @@ def write_bundle(
     calibration: Calibration | None = None,
     card: Mapping[str, bytes] | None = None,
     detectors: bytes | None = None,
+    fitted: bytes | None = None,
 ) -> Bundle:
     """Write a bundle to *path*, replacing an older one whole, and return it as `read_bundle` would.
 
-    *card* are the files of the calibration's card by their names, as `Bundle.card` has them.
+    *card* are the files of the calibration's card by their names, as `Bundle.card` has them; *detectors* and *fitted*
+    are the content of the files that are called so.
 
     Raises BundleError where the parts do not fit together, or where *path* is a directory but no bundle; then
     nothing has changed there.
@@ -60,6 +63,8 @@ def write_bundle(
             (draft / name).write_bytes(content)
         if detectors is not None:
             (draft / DETECTORS_FILE).write_bytes(detectors)
+        if fitted is not None:
+            (draft / FITTED_FILE).write_bytes(fitted)
         if canaries:
             _write_canaries(draft / CANARY_FOLDER, canaries)
         bundle = read_bundle(draft)

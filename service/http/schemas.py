@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from service.bundle import KNOWN_PARTS, Decision, Group, InputSpec, OperatingPoint, Strangers
+from service.bundle import KNOWN_PARTS, Decision, Group, GroupThreshold, InputSpec, OperatingPoint, Strangers
 from service.inference.engine import Provider
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -65,7 +65,7 @@ class Verdict(_Answer):
     decided_by: Annotated[str, Field(description=f"The statistic that `score` is, its parts joined by `+`. {_PARTS}.")]
     mos: Annotated[float, Field(ge=-1, le=0, description="-min(others_scores), whatever decides.")]
     score: Annotated[float, Field(description="The statistic that decides; higher is in-distribution.")]
-    threshold: float
+    threshold: Annotated[float, Field(description="That of the predicted group, where it has one of its own.")]
     p_value: Annotated[Probability, Field(description="Conformal, against the calibration scores.")]
     others_scores: Annotated[dict[str, Probability], Field(description="p(others) of each group.")]
     top: Annotated[list[Ranked], Field(description="The most probable classes, best first, at most five.")]
@@ -132,7 +132,7 @@ class Guarantee(_Answer):
     tpr: Probability
     confidence: Probability
     tpr_interval: tuple[Probability, Probability]
-    method: str
+    method: Annotated[str, Field(description="certified, conformal or quantile.")]
     n: Annotated[int, Field(description="Calibration images.")]
     k: Annotated[int, Field(description="Rank of the threshold among their scores.")]
     created: datetime
@@ -144,6 +144,10 @@ class Guarantee(_Answer):
         Field(description="Thresholds that could be chosen, and the share of foreign pictures that each lets in."),
     ]
     strangers: Annotated[Strangers | None, Field(description="The foreign pictures of the operating points.")]
+    group_thresholds: Annotated[
+        list[GroupThreshold],
+        Field(description="Thresholds of predicted groups that have their own; `threshold` is every other group's."),
+    ] = []
 
 
 class DriftTest(_Answer):

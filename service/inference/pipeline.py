@@ -132,7 +132,7 @@ def judge_of(manifest: Manifest, calibration: Calibration) -> Judge:
         group_names=[group.name for group in manifest.groups],
         group_of_class=manifest.group_of_class,
         decided_by=manifest.decided_by,
-        threshold=calibration.threshold,
+        thresholds=calibration.thresholds([group.name for group in manifest.groups]),
         ranks=calibration.reference.ranks,
         reference_scores=calibration.reference.scores,
     )

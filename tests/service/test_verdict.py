@@ -16,7 +16,7 @@ JUDGE = Judge(
     group_names=("animal", "food"),
     group_of_class=(0, 0, 1),
     decided_by="mos",
-    threshold=-0.5,
+    thresholds=(-0.5, -0.5),
     ranks=(1, 2, 3, 4),
     reference_scores=(-0.9, -0.5, -0.5, -0.1),
 )
@@ -170,10 +170,26 @@ def test_decision_follows_the_threshold(others: float, decision: str) -> None:
     assert JUDGE.judge(row).decision == decision
 
 
+@pytest.mark.parametrize(
+    ("class_index", "decision", "threshold"), [(0, "out", -0.2), (1, "out", -0.2), (2, "in", -0.5)]
+)
+def test_the_predicted_group_brings_its_threshold(class_index: int, decision: str, threshold: float) -> None:
+    """One score is in where its group's threshold is low and out where it is high, and the answer names that one."""
+    verdict = replace(JUDGE, thresholds=(-0.2, -0.5)).judge(a_row(class_index=class_index))
+    assert (verdict.decision, verdict.threshold, verdict.p_value) == (decision, threshold, 0.8)
+
+
+def test_accepts_takes_a_threshold_for_each_score() -> None:
+    """As the judge does one by one; one of them NaN decides nothing."""
+    assert accepts([-0.3, -0.3], [-0.3, -0.2]).tolist() == [True, False]
+    with pytest.raises(ModelOutputError):
+        accepts([-0.3, -0.3], [-0.5, NAN])
+
+
 @pytest.mark.parametrize(("score", "decision"), [(-17.5, "out"), (-2.0, "in"), (-2.0000001, "out"), (3.5, "in")])
 def test_the_score_decides_and_not_mos(score: float, decision: str) -> None:
     """With another statistic the score has another scale than MOS, which is told beside it and decides nothing."""
-    judge = replace(JUDGE, decided_by="mos+knn", threshold=-2.0, reference_scores=(-5.0, -2.0, 1.0, 2.0))
+    judge = replace(JUDGE, decided_by="mos+knn", thresholds=(-2.0, -2.0), reference_scores=(-5.0, -2.0, 1.0, 2.0))
     verdict = judge.judge(a_row(score=score))
     assert (verdict.decision, verdict.decided_by, verdict.mos, verdict.score) == (decision, "mos+knn", -0.25, score)
     assert verdict.p_value == p_value(score, judge.ranks, judge.reference_scores)
@@ -267,7 +283,9 @@ def test_judge_meets_garbage_with_a_verdict_that_holds_or_its_one_error(seed: in
         numbers = (verdict.probability, verdict.mos, verdict.score, verdict.p_value, *verdict.others_scores.values())
         assert all(map(math.isfinite, numbers))
         assert -1 <= verdict.mos <= 0
-        assert verdict.decision == ("in" if verdict.score >= judge.threshold else "out")
+        assert verdict.decision == (
+            "in" if verdict.score >= judge.thresholds[judge.group_of_class[verdict.class_index]] else "out"
+        )
 
 
 def garbage(random: np.random.Generator) -> Row:
@@ -299,4 +317,4 @@ def garbage(random: np.random.Generator) -> Row:
 def test_judge_with_a_nan_threshold_decides_nothing() -> None:
     """A calibration that went wrong cannot let anything in."""
     with pytest.raises(ModelOutputError):
-        replace(JUDGE, threshold=NAN).judge(a_row())
+        replace(JUDGE, thresholds=(-0.5, NAN)).judge(a_row())

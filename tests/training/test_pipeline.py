@@ -235,6 +235,7 @@ def write_three_classes(folder: Path) -> None:
     ("arguments", "message"),
     [
         (("calibrate", "--bundle", "nowhere", "--data", "x"), "nowhere"),
+        (("recalibrate", "--bundle", "nowhere", "--data", "x"), "nowhere"),
         (("export", "--run", "nowhere", "--out", "x", "--name", "n"), "nowhere"),
         (("train", "--data", "nowhere", "--out", "x", "--open-blocks", "all", "--backbone", "R11-tiny"), "nowhere"),
         (("calibrate", "--bundle", "x", "--data", "x", "--strangers", "=x"), "NAME=PATH"),

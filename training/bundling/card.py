@@ -7,19 +7,29 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from service.bundle import CARD_FILE, CARD_PICTURE_FILE, Calibration, LetIn, Manifest, OperatingPoint
 from training.bundling.guarantee import minimum_count
+from training.bundling.methods import Method
 from training.bundling.operating_points import TPRS
+from training.bundling.promises import (
+    CHOSEN,
+    EACH_BY_ITSELF,
+    UNKNOWN,
+    Row,
+    about_pictures,
+    groups_table,
+    guarantee,
+    methods_table,
+    percent,
+    width_sentence,
+)
 from training.bundling.strangers import JudgedStrangers
+from training.bundling.thresholds import Scored
 from training.errors import CalibrationError
 from training.progress import say
 
-CHOSEN = "(chosen)"
-UNKNOWN = "-"
 HOW_TO_CHOOSE = (
     "To choose another line, run the same `mos-guard calibrate` with its TPR, such as `--tpr 0.9`: a lower TPR turns "
     "more foreign pictures away, and more of your own."
@@ -27,8 +37,6 @@ HOW_TO_CHOOSE = (
 NO_STRANGERS = (
     "What gets in is not known: give `mos-guard calibrate` folders of foreign pictures, `--strangers NAME=FOLDER`."
 )
-
-Row = list[str]
 
 
 class SiblingShare(BaseModel):
@@ -48,42 +56,44 @@ class Siblings(BaseModel):
 
 
 def card_files(
-    manifest: Manifest, calibration: Calibration, scores: NDArray[np.float64], strangers: JudgedStrangers | None
+    manifest: Manifest,
+    calibration: Calibration,
+    scored: Scored,
+    strangers: JudgedStrangers | None,
+    *,
+    interval_width: float,
 ) -> dict[str, bytes]:
-    """The card's files by their names: the text, and the picture of the scores where matplotlib is installed."""
+    """The card's files by their names: the text, and the picture of the scores where matplotlib is installed.
+
+    Raises CalibrationError for an `interval_width` that no number of pictures gives.
+    """
     with_picture = find_spec("matplotlib") is not None
-    files = {CARD_FILE: markdown(manifest, calibration, with_picture=with_picture).encode()}
+    text = markdown(manifest, calibration, interval_width=interval_width, with_picture=with_picture)
+    files = {CARD_FILE: text.encode()}
     if with_picture:
         from training.bundling.card_picture import draw
 
-        files[CARD_PICTURE_FILE] = draw(calibration, scores, strangers.scaled if strangers else {})
+        files[CARD_PICTURE_FILE] = draw(manifest, calibration, scored, strangers.scaled if strangers else {})
     else:
         say("the card has no picture, because matplotlib is not installed")
     return files
 
 
-def markdown(manifest: Manifest, calibration: Calibration, *, with_picture: bool) -> str:
+def markdown(manifest: Manifest, calibration: Calibration, *, interval_width: float, with_picture: bool) -> str:
     """The card as text; figures of foreign pictures are of those scaled to one's own size unless they say otherwise."""
     sections = [
         f"# {manifest.name} {manifest.version}: what gets in",
         f"{guarantee(calibration)} What decides is `{manifest.decided_by}`.",
+        " ".join(filter(None, [width_sentence(calibration, interval_width), about_pictures(calibration)])),
         _markdown_table(table(manifest, calibration)),
         *_explanations(manifest, calibration),
         HOW_TO_CHOOSE,
+        _markdown_table(methods_table(calibration)),
+        *([_markdown_table(groups), EACH_BY_ITSELF] if (groups := groups_table(manifest, calibration)) else []),
         *([f"![Scores and thresholds]({CARD_PICTURE_FILE})"] if with_picture else []),
         f"Calibrated {calibration.created:%Y-%m-%d %H:%M} UTC with the model of SHA-256 `{calibration.model_sha256}`.",
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def guarantee(calibration: Calibration) -> str:
-    """What the threshold promises, as a sentence."""
-    low, high = calibration.tpr_interval
-    return (
-        f"At its threshold of {calibration.threshold:.6g} at least {_percent(calibration.tpr)} of pictures like the "
-        f"{calibration.n} it was calibrated on are accepted, with {_percent(calibration.confidence)} confidence "
-        f"(rank {calibration.k} from the lowest; the true TPR lies between {100 * low:.2f} and {100 * high:.2f} %)."
-    )
 
 
 def table(manifest: Manifest, calibration: Calibration) -> list[Row]:
@@ -92,11 +102,11 @@ def table(manifest: Manifest, calibration: Calibration) -> list[Row]:
     siblings = siblings_of(manifest)
     rows = [_header(calibration, siblings)]
     for tpr in sorted({*TPRS, *points}, reverse=True):
-        first = f"{_percent(tpr)} {CHOSEN}" if tpr == calibration.tpr else _percent(tpr)
+        first = f"{percent(tpr)} {CHOSEN}" if tpr == calibration.tpr else percent(tpr)
         if tpr in points:
             rows.append([first, *_cells(points[tpr], calibration, siblings)])
         else:
-            needed = f"needs {minimum_count(tpr, calibration.confidence)} pictures"
+            needed = f"needs {minimum_count(tpr, calibration.confidence, Method(calibration.method))} pictures"
             rows.append([first, needed, *[UNKNOWN] * (len(rows[0]) - 2)])
     return rows
 
@@ -114,12 +124,12 @@ def siblings_of(manifest: Manifest) -> Siblings | None:
 def siblings_sentence(siblings: Siblings) -> str:
     """What is known of classes of the user's own kind that were never seen."""
     shares = "; ".join(
-        f"{_share(found.share, found.interval)} at TPR {_percent(found.tpr)}" for found in siblings.let_in
+        f"{_share(found.share, found.interval)} at TPR {percent(found.tpr)}" for found in siblings.let_in
     )
     return (
         f"Unseen siblings, classes of your own kind that were left out of training in {siblings.folds} folds: "
         f"told from known ones with an AUROC of {siblings.auroc:.3f}; let in {shares} "
-        "(intervals over draws of classes)."
+        "(intervals over draws of classes, at one certified threshold for all groups)."
     )
 
 
@@ -130,7 +140,7 @@ def _explanations(manifest: Manifest, calibration: Calibration) -> list[str]:
         return [*paragraphs, NO_STRANGERS]
     side = strangers.short_side_pixels
     paragraphs.append(
-        f"Behind a share of foreign pictures: its exact interval at {_percent(calibration.confidence)} confidence. "
+        f"Behind a share of foreign pictures: its exact interval at {percent(calibration.confidence)} confidence. "
         "Sharpness alone tells a photograph from a small picture, so foreign pictures were first scaled down to a "
         f"short side of {side} pixels, the median of the calibration pictures; beside that stands what gets in of the "
         "same pictures as they are."
@@ -152,7 +162,7 @@ def _about_the_set(name: str, calibration: Calibration) -> str:
 
 
 def _header(calibration: Calibration, siblings: Siblings | None) -> Row:
-    header = ["TPR at least", "threshold"]
+    header = ["TPR at least", "threshold of all" if calibration.group_thresholds else "threshold"]
     if _has_accuracy(calibration):
         header.append("accuracy on accepted")
     for name in _names(calibration):
@@ -195,10 +205,6 @@ def _let_in(found: LetIn) -> str:
 
 def _share(share: float, interval: tuple[float, float]) -> str:
     return f"{100 * share:.1f} % [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:g} %"
 
 
 def _markdown_table(rows: list[Row]) -> str:

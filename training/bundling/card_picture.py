@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from service.bundle import Calibration
+from service.bundle import Calibration, Manifest
 from service.verdict import accepts
+from training.bundling.thresholds import Scored
 
 Scores = NDArray[np.float64]
 
@@ -25,22 +26,24 @@ LEFT_OUT = 0.005  # of all scores, at either end
 LABEL_GAP = 0.1  # of the panel's width, between the labels of two thresholds
 
 
-def draw(calibration: Calibration, own: Scores, strangers: Mapping[str, Scores]) -> bytes:
+def draw(manifest: Manifest, calibration: Calibration, own: Scored, strangers: Mapping[str, Scored]) -> bytes:
     """The picture as PNG bytes."""
     buffer = io.BytesIO()
-    figure(calibration, own, strangers).savefig(buffer, dpi=DOTS_PER_INCH, format="png")
+    figure(manifest, calibration, own, strangers).savefig(buffer, dpi=DOTS_PER_INCH, format="png")
     return buffer.getvalue()
 
 
-def figure(calibration: Calibration, own: Scores, strangers: Mapping[str, Scores]) -> Figure:
-    """A panel for one's own scores (n,) and for each foreign set; what the chosen threshold accepts is in colour."""
+def figure(manifest: Manifest, calibration: Calibration, own: Scored, strangers: Mapping[str, Scored]) -> Figure:
+    """A panel for one's own scores and for each foreign set; what the chosen thresholds accept is in colour."""
     panels = [("your own", own), *strangers.items()]
     drawn = Figure(figsize=(8.5, 1.0 * len(panels) + 1.5), layout="constrained")
     axes: list[Axes] = list(drawn.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0])
     thresholds = {point.tpr: point.threshold for point in calibration.operating_points}
-    bins = _bins(np.concatenate([scores for _, scores in panels]), calibration.threshold, list(thresholds.values()))
-    for axis, (name, scores) in zip(axes, panels, strict=True):
-        accepted = accepts(scores, calibration.threshold)
+    of_group = np.array(calibration.thresholds([group.name for group in manifest.groups]))
+    whole = np.concatenate([scored.scores for _, scored in panels])
+    bins = _bins(whole, calibration.threshold, list(thresholds.values()))
+    for axis, (name, scored) in zip(axes, panels, strict=True):
+        scores, accepted = scored.scores, accepts(scored.scores, of_group[scored.groups])
         _fill(axis, scores, ~accepted, bins, TURNED_AWAY)
         _fill(axis, scores, accepted, bins, OWN if axis is axes[0] else FOREIGN)
         for tpr, threshold in thresholds.items():

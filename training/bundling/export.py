@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from service.bundle import Bundle, Canary, Group, InputSpec, Manifest, sha256_hex, write_bundle
 from service.preprocess import decode
+from training.bundling.admission import fitted_file
 from training.bundling.canaries import canary_pictures
 from training.bundling.fit_detectors import detector_statistics
 from training.bundling.graph import OUTPUTS, Guard, check_parity
@@ -93,6 +94,8 @@ def export(
         model=model,
         canaries=_canaries(encoded, rows),
         detectors=detectors_file(head, learnt),
+        # Without the run's data what was fitted on is not known, and `calibrate` says so.
+        fitted=None if parts is None else fitted_file(parts.fitted),
     )
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.bundle import Bundle, Strangers, StrangerSet
+from training.bundling.thresholds import Scored
 from training.data.pixels import short_sides
 from training.data.sets import DataSet, read_pictures
 from training.scoring.pictures import score_pictures
@@ -21,11 +21,11 @@ from training.scoring.pictures import score_pictures
 
 @dataclass(frozen=True)
 class JudgedStrangers:
-    """The scores (n,) of each set by its name, and what is told of the sets."""
+    """The scores of each set by its name, and what is told of the sets."""
 
     told: Strangers
-    scaled: dict[str, NDArray[np.float64]]
-    as_is: dict[str, NDArray[np.float64]]
+    scaled: dict[str, Scored]
+    as_is: dict[str, Scored]
 
 
 def read_strangers(folders: Mapping[str, Path]) -> dict[str, DataSet]:
@@ -49,8 +49,6 @@ def judge_strangers(bundle: Bundle, sets: Mapping[str, DataSet], own: DataSet) -
     return JudgedStrangers(Strangers(short_side_pixels=short_side, sets=told), scaled, as_is)
 
 
-def _scores(bundle: Bundle, data: DataSet, short_side: int | None) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = score_pictures(bundle, data, ["score"], short_side=short_side)["score"].astype(
-        np.float64
-    )
-    return scores
+def _scores(bundle: Bundle, data: DataSet, short_side: int | None) -> Scored:
+    outputs = score_pictures(bundle, data, ["score", "class_index"], short_side=short_side)
+    return Scored.of(outputs, bundle.manifest.group_of_class)

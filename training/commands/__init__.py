@@ -58,6 +58,10 @@ GroupBy = Annotated[
         "matches anywhere in a picture's path (a shop, a camera, a day).",
     ),
 ]
+IntervalWidth = Annotated[
+    float,
+    typer.Option(help="Width of the true TPR's interval, as a share, to tell how many pictures would give it."),
+]
 HalfFeatures = Annotated[bool, typer.Option(help="Keep cached features as float16: half the disk, three digits.")]
 Workers = Annotated[
     int | None,

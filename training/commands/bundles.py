@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from training.commands import DecideBy, GroupBy, Setting, announce, app, named
+from training.bundling.methods import Method
+from training.commands import DecideBy, GroupBy, IntervalWidth, Setting, announce, app, named
 
 
 @app.command()
@@ -36,7 +37,17 @@ def calibrate(
     bundle: Annotated[Path, typer.Option(help="The bundle whose threshold is set.")],
     data: Annotated[Path, typer.Option(help="In-distribution pictures that were not trained on: folder or list file.")],
     tpr: Annotated[float, typer.Option(help="Share of in-distribution pictures to keep, at least.")] = 0.95,
-    confidence: Annotated[float, typer.Option(help="Confidence that the share is kept.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence that the share is kept, and of intervals.")] = 0.95,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="certified keeps the TPR with the confidence, conformal on average; quantile promises nothing."
+        ),
+    ] = Method.CERTIFIED,
+    per_group: Annotated[
+        bool, typer.Option("--per-group", help="A threshold for each predicted group that has pictures enough.")
+    ] = False,
+    interval_width: IntervalWidth = 0.01,
     strangers: Annotated[
         list[str] | None,
         typer.Option(help="Foreign pictures, as NAME=FOLDER, to tell how many get in; repeat for more."),
@@ -46,6 +57,7 @@ def calibrate(
     """Set the threshold with a guarantee on the true-positive rate; runs without torch."""
     from service.bundle import read_bundle
     from training.bundling.calibrate import calibrate as calibrate_bundle
+    from training.bundling.promises import guarantee
     from training.commands.operating_table import show
 
     done = calibrate_bundle(
@@ -53,10 +65,11 @@ def calibrate(
         data,
         tpr=tpr,
         confidence=confidence,
+        method=method,
+        per_group=per_group,
+        interval_width=interval_width,
         strangers=named("strangers", strangers or []),
         group_by=group_by,
     )
-    low, high = done.tpr_interval
-    announce(f"threshold {done.threshold:.6f}: rank {done.k} of {done.n} scores, from the lowest")
-    announce(f"true TPR at least {tpr:.1%} with {confidence:.0%} confidence; between {low:.2%} and {high:.2%}")
-    show(read_bundle(bundle).manifest, done)
+    announce(f"{done.method}: {guarantee(done)}")
+    show(read_bundle(bundle).manifest, done, interval_width)

@@ -1,4 +1,4 @@
-"""The operating points of a calibration, for a person: a table on a terminal, a line each elsewhere."""
+"""The tables of a calibration, for a person: drawn on a terminal, a line a row elsewhere."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ from rich.table import Table
 from rich.text import Text
 
 from service.bundle import Calibration, Manifest
-from training.bundling.card import CHOSEN, HOW_TO_CHOOSE, NO_STRANGERS, Row, siblings_of, siblings_sentence, table
+from training.bundling.card import HOW_TO_CHOOSE, NO_STRANGERS, siblings_of, siblings_sentence, table
+from training.bundling.promises import CHOSEN, EACH_BY_ITSELF, Row, groups_table, methods_table, width_sentence
 
 
-def show(manifest: Manifest, calibration: Calibration) -> None:
-    """Print every operating point, what is known of unseen siblings, and how to choose another."""
+def show(manifest: Manifest, calibration: Calibration, interval_width: float) -> None:
+    """Print every operating point, what is known of unseen siblings and how to choose another, then what the methods
+    and the groups promise.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    rows = table(manifest, calibration)
+    siblings = siblings_of(manifest)
+    sentences = [siblings_sentence(siblings)] if siblings else []
+    sentences += [] if calibration.strangers else [NO_STRANGERS]
+    _print(console, table(manifest, calibration), [*sentences, HOW_TO_CHOOSE])
+    _print(console, methods_table(calibration), [width_sentence(calibration, interval_width)])
+    if groups := groups_table(manifest, calibration):
+        _print(console, groups, [EACH_BY_ITSELF])
+
+
+def _print(console: Console, rows: list[Row], sentences: list[str]) -> None:
     if console.is_terminal:
         console.print(_as_table(rows), soft_wrap=False)
     else:
         for line in _as_lines(rows):
             console.print(Text(line))
-    siblings = siblings_of(manifest)
-    sentences = [siblings_sentence(siblings)] if siblings else []
-    sentences += [] if calibration.strangers else [NO_STRANGERS]
-    for sentence in [*sentences, HOW_TO_CHOOSE]:
+    for sentence in sentences:
         console.print(Text(sentence))
 
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.pixels import encoded
-from training.data.series import rows_by_label
+from training.data.contents import content_hashes, copies, equal, listed
 from training.data.sets import DataSet, read_data_set
 from training.data.splits import with_substitutes
-from training.data.survey import Survey, content_hash, survey
+from training.data.survey import Survey, survey
 from training.errors import DataError
 
 FEW = 20
 """Pictures of a class below which its accuracy, and how often it is accepted, are luck."""
 SHARED = 0.1
 """Share of a class's pictures that are another class's too, from which on the two are no two classes."""
-NAMED = 10  # pictures or classes that a sentence names; the others are counted
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,7 @@ def read_checked(path: Path, *, substitutes: bool, seed: int, warn: Callable[[st
 
 def shared_pictures(one: DataSet, other: DataSet) -> list[str]:
     """The paths of pictures of `one` that are in `other` too, by content and whatever they are called."""
-    hashes, others = (
-        np.array([content_hash(encoded(data.root / path)) for path in data.paths], np.uint64) for data in (one, other)
-    )
+    hashes, others = content_hashes(one), content_hashes(other)
     return [one.paths[int(row)] for row in np.flatnonzero(np.isin(hashes, others))]
 
 
@@ -98,40 +94,22 @@ def _small_classes(data: DataSet) -> list[Finding]:
 
 def _in_two_classes(data: DataSet, seen: Survey) -> list[Finding]:
     """Some few are mislabelled, which large public sets have too; two equal folders are no two classes."""
-    across = [rows for rows in _copies(seen.hashes) if len(set(data.labels[rows].tolist())) > 1]
+    across = [rows for rows in copies(seen.hashes) if len(set(data.labels[rows].tolist())) > 1]
     if not across:
         return []
     shared = np.bincount(np.concatenate([data.labels[rows] for rows in across]), minlength=len(data.classes))
     sentence = (
-        f"The same picture in more than one class, {len(across)} times: {_equal(data, across)}; keep each in the class "
+        f"The same picture in more than one class, {len(across)} times: {equal(data, across)}; keep each in the class "
         "where it belongs."
     )
     return [Finding(sentence, bool((shared > SHARED * _counts(data)).any()))]
 
 
 def _twice_in_a_class(data: DataSet, seen: Survey) -> list[Finding]:
-    twice = [rows for rows in _copies(seen.hashes) if len(set(data.labels[rows].tolist())) == 1]
-    sentence = f"The same picture more than once in its class, {len(twice)} times: {_equal(data, twice)}."
+    twice = [rows for rows in copies(seen.hashes) if len(set(data.labels[rows].tolist())) == 1]
+    sentence = f"The same picture more than once in its class, {len(twice)} times: {equal(data, twice)}."
     return [Finding(sentence, False)] if twice else []
 
 
 def _counts(data: DataSet) -> NDArray[np.int64]:
     return np.bincount(data.labels, minlength=len(data.classes))
-
-
-def _equal(data: DataSet, copies: Sequence[NDArray[np.int64]]) -> str:
-    return listed([" = ".join(data.paths[int(row)] for row in rows) for rows in copies])
-
-
-def _copies(hashes: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
-    """The rows of each content that is there more than once; 0 is no content."""
-    numbers = np.unique(hashes, return_inverse=True)[1].reshape(-1)
-    counts = np.bincount(numbers)
-    again = np.flatnonzero((counts[numbers] > 1) & (hashes != 0))
-    return [again[rows] for rows in rows_by_label(numbers[again])]
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

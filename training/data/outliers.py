@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.checks import listed, shared_pictures
+from training.data.checks import shared_pictures
+from training.data.contents import listed
 from training.data.pixels import Pictures, PictureSource, Pixels
 from training.data.procedural import FAMILIES, ProceduralPictures
 from training.data.sets import DataSet, read_pictures

@@ -5,8 +5,6 @@ What is checked before a fit and which pictures are near copies follow from it. 
 
 from __future__ import annotations
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +14,12 @@ from PIL import Image
 
 from service.errors import InputError
 from service.preprocess import decode
+from training.data.contents import content_hash, read_each
 from training.data.pixels import encoded
 from training.data.sets import DataSet
 from training.distributed import gather, rank, world_size
-from training.machine import usable_cores
-from training.progress import track
 
 THUMBNAIL_SIDE = 16
-CHUNK = 256  # pictures
 
 
 @dataclass(frozen=True)
@@ -46,11 +42,6 @@ def survey(data: DataSet) -> Survey:
     )
 
 
-def content_hash(content: bytes) -> int:
-    """64 bits of a hash: among millions of pictures two of one hash are the same picture."""
-    return int.from_bytes(hashlib.sha256(content).digest()[:8], "little")
-
-
 def _survey(data: DataSet, rows: NDArray[np.int64]) -> Survey:
     hashes = np.zeros(len(rows), np.uint64)
     thumbnails = np.zeros((len(rows), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
@@ -65,11 +56,7 @@ def _survey(data: DataSet, rows: NDArray[np.int64]) -> Survey:
         except InputError as error:
             unreadable[row] = str(error).rstrip(".")
 
-    chunks = range(0, len(rows), CHUNK)
-    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="survey") as pool:
-        for start in track(chunks, len(chunks), "checking pictures"):
-            for _ in pool.map(read, range(start, min(start + CHUNK, len(rows)))):
-                pass
+    read_each(read, len(rows), "checking pictures")
     return Survey(hashes, thumbnails, dict(sorted(unreadable.items())))
 
 

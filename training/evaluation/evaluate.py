@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from service.bundle import Bundle, read_bundle
 from service.verdict import accepts
 from training.data.sets import DataSet, read_data_set, read_pictures
@@ -159,5 +161,9 @@ def _accuracy(values: Values) -> dict[str, float]:
 def _accepted(bundle: Bundle, scores: Mapping[str, Values]) -> dict[str, float]:
     if bundle.calibration is None:
         return {}
-    threshold = bundle.calibration.threshold
-    return {name: float(accepts(values["score"], threshold).mean()) for name, values in scores.items()}
+    manifest = bundle.manifest
+    of_group = np.array(bundle.calibration.thresholds([group.name for group in manifest.groups]))
+    of_class = of_group[manifest.group_of_class]  # (C,)
+    return {
+        name: float(accepts(values["score"], of_class[values["class_index"]]).mean()) for name, values in scores.items()
+    }

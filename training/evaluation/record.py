@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.bundle import Bundle, write_bundle
+from service.bundle import FITTED_FILE, Bundle, write_bundle
 from training.detectors.fitted import FILE_NAME
 from training.evaluation.evaluate import Evaluation
 
@@ -26,7 +26,7 @@ def bundle_metrics(evaluation: Evaluation) -> dict[str, Any]:
 
 def record(bundle: Bundle, evaluation: Evaluation) -> None:
     """Write the figures into the bundle's manifest; model, calibration and canaries stay as they are."""
-    detectors = bundle.path / FILE_NAME
+    detectors, fitted = bundle.path / FILE_NAME, bundle.path / FITTED_FILE
     write_bundle(
         bundle.path,
         manifest=bundle.manifest.model_copy(update={"metrics": bundle.manifest.metrics | bundle_metrics(evaluation)}),
@@ -35,4 +35,5 @@ def record(bundle: Bundle, evaluation: Evaluation) -> None:
         calibration=bundle.calibration,
         card=bundle.card,
         detectors=detectors.read_bytes() if detectors.is_file() else None,
+        fitted=fitted.read_bytes() if fitted.is_file() else None,
     )

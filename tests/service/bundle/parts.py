@@ -8,6 +8,7 @@ from service.bundle import (
     Canary,
     Decision,
     Group,
+    GroupThreshold,
     InputSpec,
     LetIn,
     LetInByScale,
@@ -80,6 +81,12 @@ def a_judged_calibration(**changes: Any) -> Calibration:
     told = Strangers(short_side_pixels=160, sets={"textures": StrangerSet(data={"n": 30}, scaled_down=30, smaller=0)})
     lower = point.model_copy(update={"tpr": 0.9, "threshold": -0.5, "k": 7})
     return a_calibration(**{"operating_points": [point, lower], "strangers": told, **changes})
+
+
+def a_grouped_calibration(**changes: Any) -> Calibration:
+    """One where a group has a threshold of its own."""
+    of_group = GroupThreshold(group="food", threshold=-0.25, n=60, k=1, tpr_interval=(0.93, 1))
+    return a_calibration(**{"group_thresholds": [of_group], **changes})
 
 
 CANARIES = (

@@ -6,8 +6,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.bundle import KNOWN_PARTS, Calibration, Group, InputSpec, StatisticPart, sha256_hex
-from tests.service.bundle.parts import a_calibration, a_decision, a_judged_calibration, a_manifest, a_part
+from service.bundle import KNOWN_PARTS, Calibration, Group, GroupThreshold, InputSpec, StatisticPart, sha256_hex
+from tests.service.bundle.parts import (
+    a_calibration,
+    a_decision,
+    a_grouped_calibration,
+    a_judged_calibration,
+    a_manifest,
+    a_part,
+)
 
 MOS_AND_KNN = a_decision(a_part("mos", mean=-0.3, deviation=0.2), a_part("knn", weight=0.5, parameters={"k": 5}))
 
@@ -163,3 +170,35 @@ def test_operating_points_that_contradict_the_calibration_are_refused(changes: d
     """The chosen one is the threshold in force, and all are judged by the strangers that are named."""
     with pytest.raises(ValidationError, match="operating point"):
         a_judged_calibration(**changes)
+
+
+def test_thresholds_are_the_groups_own_where_they_have_one() -> None:
+    """In the order asked for; every other group has that of all."""
+    grouped = a_grouped_calibration()
+    assert grouped.thresholds(["animal", "food"]) == [grouped.threshold, -0.25]
+    assert a_calibration().thresholds(["animal", "food"]) == [a_calibration().threshold] * 2
+    assert Calibration.model_validate_json(grouped.model_dump_json()) == grouped
+
+
+def test_without_thresholds_of_groups_the_file_has_no_trace_of_them() -> None:
+    """Earlier releases know no such field and read the rest."""
+    assert "group_thresholds" not in a_calibration().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        [{"group": "food", "n": 60}, {"group": "food", "n": 30}],
+        [{"group": "food", "n": 60}, {"group": "animal", "n": 41}],
+        [{"group": "food", "n": 60, "k": 61}],
+        [{"group": "food", "n": 60, "k": 0}],
+        [{"group": "", "n": 60}],
+        [{"group": "food", "n": 60, "threshold": float("nan")}],
+        [{"group": "food", "n": 60, "tpr_interval": (0.9, 1.1)}],
+    ],
+)
+def test_thresholds_of_groups_that_make_no_sense_are_refused(thresholds: list[dict[str, Any]]) -> None:
+    """One for each group, of its own scores, which are among all of them."""
+    plain = {"threshold": -0.25, "k": 1, "tpr_interval": (0.93, 1)}
+    with pytest.raises(ValidationError):
+        a_grouped_calibration(group_thresholds=[GroupThreshold(**{**plain, **changes}) for changes in thresholds])

@@ -10,9 +10,17 @@ from typing import Any
 
 import pytest
 
-from service.bundle import Bundle, Manifest, ReferenceScores, read_bundle, write_bundle, write_calibration
+from service.bundle import Bundle, Group, Manifest, ReferenceScores, read_bundle, write_bundle, write_calibration
 from service.errors import BundleError
-from tests.service.bundle.parts import CANARIES, MODEL, a_calibration, a_decision, a_manifest, a_part
+from tests.service.bundle.parts import (
+    CANARIES,
+    MODEL,
+    a_calibration,
+    a_decision,
+    a_grouped_calibration,
+    a_manifest,
+    a_part,
+)
 
 
 def test_what_is_written_is_read_back(bundle: Bundle) -> None:
@@ -58,6 +66,7 @@ def test_files_are_the_ones_of_the_contract(tmp_path: Path) -> None:
         calibration=a_calibration(),
         card={"card.md": b"text", "card.png": b"picture"},
         detectors=b"npz",
+        fitted=b"hashes",
     )
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {
@@ -67,6 +76,7 @@ def test_files_are_the_ones_of_the_contract(tmp_path: Path) -> None:
         "b/card.md",
         "b/card.png",
         "b/detectors.npz",
+        "b/fitted.npz",
         "b/canary/a.png",
         "b/canary/b.jpg",
         "b/canary/expected.json",
@@ -112,6 +122,13 @@ def test_writing_replaces_an_older_bundle_whole(bundle: Bundle) -> None:
         ({"manifest": a_manifest(model_sha256="0" * 64)}, "another model than the one given"),
         ({"calibration": a_calibration(model_sha256="0" * 64)}, "another model"),
         ({"calibration": a_calibration(preprocess_sha256="0" * 64)}, "another preprocessing"),
+        (
+            {
+                "manifest": a_manifest(groups=[Group(name="all", classes=[0, 1, 2])]),
+                "calibration": a_grouped_calibration(),
+            },
+            "group 'food', which the model lacks",
+        ),
         ({"canaries": [CANARIES[0].model_copy(update={"class_index": 9})]}, r"Canary a\.png"),
         ({"canaries": [CANARIES[0], CANARIES[0]]}, "one name"),
     ],
@@ -212,6 +229,16 @@ def test_write_calibration_refuses_one_of_something_else(bundle: Bundle, field: 
     with pytest.raises(BundleError, match="calibrate"):
         write_calibration(bundle.path, a_calibration(**{field: "0" * 64}))
     assert read_bundle(bundle.path) == bundle
+
+
+def test_write_calibration_refuses_a_group_that_the_model_lacks(bundle: Bundle) -> None:
+    """Its threshold would be of nobody, and the group that was meant would have another."""
+    grouped = a_grouped_calibration()
+    unknown = grouped.group_thresholds[0].model_copy(update={"group": "cars"})
+    with pytest.raises(BundleError, match="group 'cars', which the model lacks"):
+        write_calibration(bundle.path, a_calibration(group_thresholds=[unknown]))
+    write_calibration(bundle.path, grouped)
+    assert read_bundle(bundle.path).calibration == grouped
 
 
 def test_a_crash_while_calibrating_keeps_the_older_calibration(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from service.bundle import Bundle
 from service.http import schemas
 from service.http.answers import model_card
-from tests.service.bundle.parts import a_judged_calibration
+from tests.service.bundle.parts import a_grouped_calibration, a_judged_calibration
 from tests.service.running_app import RunningApp, running_app
 
 
@@ -44,4 +44,13 @@ def test_the_model_card_tells_what_gets_in(tiny_bundle: Bundle) -> None:
     assert card.guarantee.strangers == judged.strangers
     bare = model_card(tiny_bundle, "cpu", None).guarantee
     assert bare is not None
-    assert (bare.operating_points, bare.strangers) == ([], None)
+    assert (bare.operating_points, bare.strangers, bare.group_thresholds) == ([], None, [])
+
+
+def test_the_model_card_tells_the_thresholds_of_groups(tiny_bundle: Bundle) -> None:
+    """As the calibration has them, beside that of all others."""
+    grouped = a_grouped_calibration()
+    card = model_card(replace(tiny_bundle, calibration=grouped), "cpu", None)
+    assert card.guarantee is not None
+    assert card.guarantee.group_thresholds == grouped.group_thresholds
+    assert card.threshold == grouped.threshold

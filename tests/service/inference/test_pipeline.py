@@ -4,11 +4,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from service.bundle import Bundle
+from service.bundle import Bundle, GroupThreshold
 from service.errors import CorruptImage, DeadlineExceeded, NotReady, Overloaded
 from service.inference.batcher import Batcher
 from service.inference.engine import Engine
@@ -66,6 +67,20 @@ async def test_each_image_gets_its_own_verdict(tiny_bundle: Bundle, engine: Held
     outcomes = await asyncio.gather(*(pipeline.predict(png(COLORS[name]), deadline=soon()) for name in labels))
     assert [outcome.verdict.label for outcome in outcomes] == labels
     assert pipeline.depth == 0
+    await pipeline.drain()
+
+
+async def test_the_threshold_of_a_predicted_group_decides(tiny_bundle: Bundle, engine: HeldEngine) -> None:
+    """One group is turned away by its own, which is answered; the others keep that of all."""
+    assert tiny_bundle.calibration is not None
+    strict = GroupThreshold(group="cool", threshold=1.0, n=60, k=1, tpr_interval=(0.9, 1.0))
+    grouped = tiny_bundle.calibration.model_copy(update={"group_thresholds": [strict]})
+    pipeline = pipeline_of(replace(tiny_bundle, calibration=grouped), engine)
+    outcomes = [(await pipeline.predict(png(COLORS[name]), deadline=soon())).verdict for name in ("red", "blue")]
+    assert [(verdict.group, verdict.decision, verdict.threshold) for verdict in outcomes] == [
+        ("warm", "in", tiny_bundle.calibration.threshold),
+        ("cool", "out", 1.0),
+    ]
     await pipeline.drain()
 
 

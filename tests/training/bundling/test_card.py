@@ -7,6 +7,7 @@ import pytest
 
 from service.bundle import Bundle, Calibration, Manifest, Strangers, StrangerSet
 from tests.service.bundle.parts import a_manifest
+from tests.training.bundling.scores import certified, scored
 from training.bundling import card
 from training.bundling.calibrate import fit
 from training.bundling.card import card_files, markdown, table
@@ -32,13 +33,15 @@ def strangers() -> JudgedStrangers:
         "tiny": StrangerSet(data={"n": 30, "sha256": "b" * 64}, scaled_down=0, smaller=29),
     }
     told = Strangers(short_side_pixels=160, sets=sets)
-    return JudgedStrangers(told, {"large": scaled, "tiny": tiny}, {"large": large, "tiny": tiny})
+    return JudgedStrangers(
+        told, {"large": scored(scaled), "tiny": scored(tiny)}, {"large": scored(large), "tiny": scored(tiny)}
+    )
 
 
 @pytest.fixture
 def calibration(tiny_bundle: Bundle, strangers: JudgedStrangers) -> Calibration:
     """Of 200 labelled pictures."""
-    return fit(OWN, tiny_bundle, tpr=0.9, confidence=0.95, data={}, correct=OWN > -0.7, strangers=strangers)
+    return fit(scored(OWN), tiny_bundle, certified(0.9), data={}, correct=OWN > -0.7, strangers=strangers)
 
 
 def with_siblings(figures: Any) -> Manifest:
@@ -47,7 +50,7 @@ def with_siblings(figures: Any) -> Manifest:
 
 def test_the_card_holds_every_figure(calibration: Calibration) -> None:
     """Thresholds, accuracies, shares and their intervals of every point, and where they come from."""
-    text = markdown(a_manifest(), calibration, with_picture=True)
+    text = markdown(a_manifest(), calibration, interval_width=0.01, with_picture=True)
     for point in calibration.operating_points:
         assert f"{100 * point.tpr:g} %" in text
         assert f"{point.threshold:.6g}" in text
@@ -79,12 +82,14 @@ def test_the_chosen_point_is_marked(calibration: Calibration) -> None:
     """One row, that of the calibration's TPR."""
     rows = table(a_manifest(), calibration)
     assert [row[0] for row in rows if row[0].endswith("(chosen)")] == ["90 % (chosen)"]
-    assert f"**{calibration.threshold:.6g}**" in markdown(a_manifest(), calibration, with_picture=False)
+    assert f"**{calibration.threshold:.6g}**" in markdown(
+        a_manifest(), calibration, interval_width=0.01, with_picture=False
+    )
 
 
 def test_a_tpr_of_ones_own_has_a_row(tiny_bundle: Bundle) -> None:
     """A promise that is not among the usual ones is shown among them."""
-    own = fit(OWN, tiny_bundle, tpr=0.85, confidence=0.95, data={})
+    own = fit(scored(OWN), tiny_bundle, certified(0.85), data={})
     firsts = [row[0] for row in table(a_manifest(), own)[1:]]
     assert firsts == ["99 %", "98 %", "95 %", "90 %", "85 % (chosen)", "80 %"]
 
@@ -95,10 +100,10 @@ def test_unseen_siblings_stand_beside_the_strangers(calibration: Calibration) ->
     rows = table(manifest, calibration)
     assert rows[0][-1] == "unseen siblings let in"
     assert [row[-1] for row in rows[1:]] == ["-", "-", "41.2 % [37.1, 45.4]", "-", "-"]
-    text = markdown(manifest, calibration, with_picture=False)
+    text = markdown(manifest, calibration, interval_width=0.01, with_picture=False)
     assert "AUROC of 0.679" in text
     assert "4 folds" in text
-    assert "siblings" not in markdown(a_manifest(), calibration, with_picture=False)
+    assert "siblings" not in markdown(a_manifest(), calibration, interval_width=0.01, with_picture=False)
 
 
 def test_siblings_of_another_form_are_one_sentence(calibration: Calibration) -> None:
@@ -109,21 +114,25 @@ def test_siblings_of_another_form_are_one_sentence(calibration: Calibration) -> 
 
 def test_without_strangers_the_card_says_what_is_missing(tiny_bundle: Bundle) -> None:
     """Thresholds alone say nothing about what gets in."""
-    own = fit(OWN, tiny_bundle, tpr=0.9, confidence=0.95, data={})
-    text = markdown(a_manifest(), own, with_picture=False)
+    own = fit(scored(OWN), tiny_bundle, certified(0.9), data={})
+    text = markdown(a_manifest(), own, interval_width=0.01, with_picture=False)
     assert "--strangers" in text
     assert "accuracy" not in text
 
 
 def test_a_name_with_a_bar_does_not_break_the_table(tiny_bundle: Bundle) -> None:
-    """Every line of the table has as many cells as its header."""
+    """Every line of a table, of operating points or of methods, has as many cells as its header."""
     told = Strangers(
         short_side_pixels=9, sets={"a|b": StrangerSet(data={"n": 2, "sha256": ""}, scaled_down=0, smaller=0)}
     )
-    judged = JudgedStrangers(told, {"a|b": OWN[:2]}, {"a|b": OWN[:2]})
-    own = fit(OWN, tiny_bundle, tpr=0.9, confidence=0.95, data={}, strangers=judged)
-    lines = [line for line in markdown(a_manifest(), own, with_picture=False).splitlines() if line.startswith("|")]
-    assert {line.replace("\\|", "").count("|") for line in lines} == {4}
+    judged = JudgedStrangers(told, {"a|b": scored(OWN[:2])}, {"a|b": scored(OWN[:2])})
+    own = fit(scored(OWN), tiny_bundle, certified(0.9), data={}, strangers=judged)
+    lines = [
+        line
+        for line in markdown(a_manifest(), own, interval_width=0.01, with_picture=False).splitlines()
+        if line.startswith("|")
+    ]
+    assert {line.replace("\\|", "").count("|") for line in lines} == {4, 8}
 
 
 def test_without_matplotlib_the_text_stands_alone(
@@ -134,7 +143,7 @@ def test_without_matplotlib_the_text_stands_alone(
 ) -> None:
     """The service's image draws nothing; one line says so, and the text points at no picture."""
     monkeypatch.setattr(card, "find_spec", lambda _: None)
-    files = card_files(a_manifest(), calibration, OWN, strangers)
+    files = card_files(a_manifest(), calibration, scored(OWN), strangers, interval_width=0.01)
     assert set(files) == {"card.md"}
     assert b"card.png" not in files["card.md"]
     assert "matplotlib" in capsys.readouterr().err

@@ -51,15 +51,15 @@ def test_a_sharp_stranger_is_judged_as_if_stored_small(tiny_bundle: Bundle, own:
             upright.resize(size, Image.Resampling.BILINEAR).save(small / f"{index}.png")
     judged = judge_strangers(tiny_bundle, read_strangers({"s": folder}), own)
     assert judged.told.short_side_pixels == 12
-    assert judged.as_is["s"].tolist() == scores(tiny_bundle, folder)
-    assert judged.scaled["s"].tolist() == scores(tiny_bundle, small)
-    assert np.all(judged.scaled["s"] != judged.as_is["s"])
+    assert judged.as_is["s"].scores.tolist() == scores(tiny_bundle, folder)
+    assert judged.scaled["s"].scores.tolist() == scores(tiny_bundle, small)
+    assert np.all(judged.scaled["s"].scores != judged.as_is["s"].scores)
 
 
 def test_a_small_stranger_is_never_enlarged(tiny_bundle: Bundle, own: DataSet, tmp_path: Path) -> None:
     """Its two scores are the same, and it is counted as smaller than one's own."""
     judged = judge_strangers(tiny_bundle, read_strangers({"s": write_noise(tmp_path / "s", (11, 50), (12, 40))}), own)
-    assert judged.scaled["s"].tolist() == judged.as_is["s"].tolist()
+    assert judged.scaled["s"].scores.tolist() == judged.as_is["s"].scores.tolist()
     told = judged.told.sets["s"]
     assert (told.scaled_down, told.smaller) == (0, 1)
 
@@ -69,6 +69,6 @@ def test_sets_of_large_and_small_pictures_keep_the_small_as_they_are(
 ) -> None:
     """Only what is larger changes, and each set says how many were."""
     judged = judge_strangers(tiny_bundle, read_strangers({"s": write_noise(tmp_path / "s", (9, 9), (90, 60))}), own)
-    assert (judged.scaled["s"] != judged.as_is["s"]).tolist() == [False, True]
+    assert (judged.scaled["s"].scores != judged.as_is["s"].scores).tolist() == [False, True]
     assert judged.told.sets["s"].scaled_down == 1
     assert judged.told.sets["s"].data == read_pictures(tmp_path / "s").fingerprint()

@@ -26,5 +26,5 @@ def test_pictures_of_several_chunks_stay_in_order(tmp_path: Path, monkeypatch) -
     (tmp_path / "cat").mkdir()
     for number in range(10):
         Image.new("RGB", (4, 4), (20 * number,) * 3).save(tmp_path / "cat" / f"{number}.png")
-    monkeypatch.setattr("training.data.survey.CHUNK", 3)
+    monkeypatch.setattr("training.data.contents.CHUNK", 3)
     assert (survey(read_data_set(tmp_path)).thumbnails[:, 0, 0] == 20 * np.arange(10)).all()

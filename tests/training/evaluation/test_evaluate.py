@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from service.bundle import Bundle, read_bundle, write_bundle
+from service.bundle import Bundle, GroupThreshold, read_bundle, write_bundle, write_calibration
 from tests.tiny_bundle import CLASSES, png, write_tiny_bundle
 from training.detectors import DETECTORS, FitData, Head, Outputs
 from training.detectors.fitted import detectors_file, fit_statistics
@@ -276,6 +277,22 @@ def test_recording_keeps_the_plain_figures(bare: Bundle, pictures: Path, tmp_pat
     assert (bundle.path / "detectors.npz").read_bytes() == detectors_file(head(), {})
 
 
+def test_what_is_judged_in_is_by_the_threshold_of_the_predicted_group(
+    bare: Bundle, pictures: Path, tmp_path: Path
+) -> None:
+    """As the service decides: a group that lets nothing in takes its third of the pictures away."""
+    assert bare.calibration is not None
+    before = judge(bare, pictures, tmp_path / "before", ["mos"]).accepted
+    strict = GroupThreshold(group="cool", threshold=1.0, n=60, k=1, tpr_interval=(0.9, 1.0))
+    bundle = read_bundle(shutil.copytree(bare.path, tmp_path / "bundle"))
+    write_calibration(bundle.path, bare.calibration.model_copy(update={"group_thresholds": [strict]}))
+    after = judge(bundle, pictures, tmp_path / "after", ["mos"])
+    groups = np.array(after.group_of_class)[after.scores["id"]["class_index"]]
+    expected = (after.scores["id"]["score"] >= bare.calibration.threshold) & (groups != after.groups.index("cool"))
+    assert after.accepted["id"] == pytest.approx(expected.mean())
+    assert after.accepted["id"] < before["id"] - 0.2
+
+
 def test_recording_leaves_other_figures_and_the_card_alone(pictures: Path, tmp_path: Path) -> None:
     """What another command has put beside the figures of an evaluation is still there."""
     tiny = write_tiny_bundle(tmp_path / "bundle")
@@ -285,9 +302,11 @@ def test_recording_leaves_other_figures_and_the_card_alone(pictures: Path, tmp_p
         model=tiny.model_path.read_bytes(),
         card={"card.md": b"text"},
         detectors=detectors_file(head(), {}),
+        fitted=b"hashes",
     )
     evaluation = judge(bundle, pictures, tmp_path / "arrays", ["mos"])
     record(bundle, evaluation)
+    assert (bundle.path / "fitted.npz").read_bytes() == b"hashes"
     recorded = read_bundle(bundle.path)
     assert recorded.manifest.metrics == bundle_metrics(evaluation) | {"siblings": {"auroc": 0.7}}
     assert recorded.card == {"card.md": b"text"}
