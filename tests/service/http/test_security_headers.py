@@ -24,6 +24,7 @@ EVERYWHERE = {
         ("GET", "/nope", None, 404),
         ("GET", "/predict", None, 405),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else None,
 )
 async def test_every_answer_has_them(
     running: RunningApp, method: str, path: str, content: bytes | None, status: int
