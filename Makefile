@@ -81,4 +81,4 @@ sbom: $(VENV)/.supply ## List what the image is made of, as CycloneDX: sbom.cdx.
 	  | $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.cdx.json -
 
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

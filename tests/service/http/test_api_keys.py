@@ -154,6 +154,25 @@ async def test_a_file_that_is_being_written_is_not_taken(tmp_path: Path, monkeyp
     assert opens(key_file, "half-a-key")
 
 
+async def test_a_removed_key_is_refused_within_three_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is what operators are told; the time is counted, not waited for."""
+    path = tmp_path / "keys"
+    path.write_text("former\n")
+    key_file = KeyFile(path, setting="MOS_API_KEYS_FILE")
+    path.write_text("next\n")
+    waited_seconds = []
+
+    async def next_look(seconds: float) -> None:
+        if not opens(key_file, "former"):
+            raise asyncio.CancelledError
+        waited_seconds.append(seconds)
+
+    monkeypatch.setattr(api_keys.asyncio, "sleep", next_look)
+    with pytest.raises(asyncio.CancelledError):
+        await key_file.watch()
+    assert sum(waited_seconds) < 3
+
+
 async def test_the_log_counts_keys_and_tells_none(
     watched: KeyFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
