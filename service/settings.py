@@ -55,9 +55,18 @@ class Settings(BaseSettings):
     api_keys_file: Annotated[
         FilePath | None,
         Field(
-            description="File with one API key a line; when set, every route but /health/* and /metrics asks for one."
+            description="File with one API key a line; when set, every route but /health/* and /metrics asks for one. "
+            "A file that changes is taken without a restart."
         ),
     ] = None
+    metrics: Annotated[
+        Literal["open", "key"],
+        Field(description="Whether /metrics is `open` to all who reach the port, or asks for an API key too (`key`)."),
+    ] = "open"
+    docs: Annotated[
+        Literal["on", "off"],
+        Field(description="Whether /docs and /openapi.json are there; with `off` they are 404."),
+    ] = "on"
 
     max_batch_size: Annotated[int, Field(ge=1, le=1024, description="Most images in one run of the model.")] = 32
     max_wait_ms: Annotated[
@@ -181,6 +190,13 @@ class Settings(BaseSettings):
             read_api_keys(path)
         return path
 
+    @field_validator("metrics")
+    @classmethod
+    def _has_keys_to_ask_for(cls, metrics: str, others: ValidationInfo) -> str:
+        if metrics == "key" and others.data.get("api_keys_file") is None:
+            raise ValueError("there is no key to ask for; set MOS_API_KEYS_FILE")
+        return metrics
+
     @field_validator("feedback_log")
     @classmethod
     def _has_a_place_for_labels(cls, path: Path | None, others: ValidationInfo) -> Path | None:
@@ -190,10 +206,11 @@ class Settings(BaseSettings):
 
 
 def one_sentence(error: ValidationError) -> str:
-    """Say which variables are wrong, how, and what they were set to."""
+    """Say which variables are wrong, how, and what they were set to, unless that may be a key in a file's place."""
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
         name = f"MOS_{fault['loc'][0]}".upper() if fault["loc"] else "The settings"
         message = fault["msg"].removeprefix("Value error, ")
-        faults.append(f"{name}={fault['input']}: {message[:1].lower()}{message[1:]}")
+        value = "" if name.endswith("_KEYS_FILE") else f"={fault['input']}"
+        faults.append(f"{name}{value}: {message[:1].lower()}{message[1:]}")
     return "; ".join(faults) + "."

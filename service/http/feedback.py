@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from service.bundle import Manifest
 from service.errors import MalformedBody, NotWritten, WrongFields
 from service.http import openapi, schemas
-from service.http.api_keys import check_api_key
+from service.http.api_keys import KeyFile
 from service.http.body import Body, BodyLimiter
 from service.http.exchange import exchange_of
 from service.inference.thread_pool import ThreadPool
@@ -38,7 +38,7 @@ router = APIRouter()
 class FeedbackDesk:
     """What the route works with; `write` takes a line and says whether it is in the file."""
 
-    keys: frozenset[bytes]
+    keys: KeyFile
     body_limiter: BodyLimiter
     memory: VerdictMemory
     write: ThreadPool[bytes, bool]
@@ -47,7 +47,7 @@ class FeedbackDesk:
 
 @contextmanager
 def open_desk(
-    log: Path, *, keys: frozenset[bytes], max_verdicts: int, timeout_seconds: float, metrics: Metrics
+    log: Path, *, keys: KeyFile, max_verdicts: int, timeout_seconds: float, metrics: Metrics
 ) -> Iterator[FeedbackDesk]:
     """Open the file *log* for labels, inside the event loop; raises SettingError where it cannot be written."""
     file = LineFile(log, setting="MOS_FEEDBACK_LOG", max_bytes=MAX_FILE_BYTES, max_files=MAX_FILES, keeps_all=True)
@@ -80,7 +80,7 @@ async def feedback(request: Request) -> Response:
     send the label again: it may be written twice, and counts once.
     """
     desk: FeedbackDesk = request.app.state.feedback
-    check_api_key(request.scope["headers"], desk.keys)
+    desk.keys.check(request.scope["headers"])
     with Body(desk.body_limiter) as body:
         content = await body.read(request.receive, exchange_of(request).content_length)
         label = read_label(content)

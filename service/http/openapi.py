@@ -13,8 +13,8 @@ names. Any doubt is an error, never `in`.
 
 Errors are problem details (RFC 9457); their `code` is stable. Every answer has `X-Request-ID` (yours, where you sent
 one of at most 128 letters, digits and `._~:/+=-`) and `Server-Timing`. Where the service has keys, every route but
-`/health/*` and `/metrics` asks for one, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; `/feedback`, where it is
-there, asks for one of its own.
+`/health/*` and, unless it is closed, `/metrics` asks for one, as `Authorization: Bearer KEY` or `X-API-Key: KEY`;
+`/feedback`, where it is there, asks for one of its own.
 """
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -46,7 +46,7 @@ MANY_IMAGES: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["files"],
-                    "properties": {"files": {"type": "array", "items": _BINARY}},
+                    "properties": {"files": {"type": "array", "items": _BINARY, "minItems": 1}},
                 }
             }
         },

@@ -53,7 +53,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
 # The framework's own refusals come as one class with a status.
 HTTP_PROBLEMS: dict[int, Problem] = {
     400: Problem(400, "bad_request", "Bad request", "The request is not valid HTTP/1.1."),
-    404: Problem(404, "not_found", "Not found", "There is nothing at this path; /docs lists what there is."),
+    404: Problem(
+        404, "not_found", "Not found", "There is nothing at this path; /docs, if it is on, has what there is."
+    ),
     405: Problem(405, "method_not_allowed", "Method not allowed", "The header Allow lists this path's methods."),
 }
 

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.exchange import new_request_id
 from service.http.problems import problem_document
+from service.http.security_headers import security_headers
 from service.http.sockets import is_readable
 
 # From the first byte of a request to the end of its headers. The body has its own time, MOS_BODY_TIMEOUT_MS.
@@ -78,11 +79,15 @@ class HttpProtocol(HttpToolsProtocol):
         """Refuse what the parser cannot read, without repeating why, and close."""
         request_id = new_request_id()
         body = json.dumps(problem_document(HTTPException(400), request_id)).encode()
-        head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+        headers = (
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id.encode("ascii")),
+            *security_headers(),
+            (b"connection", b"close"),
         )
-        self.transport.write(head.encode("ascii") + body)
+        head = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (head, body))
         self.transport.close()
 
     def _stop_head_timer(self) -> None:

@@ -150,7 +150,8 @@ async def model(request: Request) -> Response:
     "/metrics",
     summary="Prometheus series",
     response_class=Response,
-    responses={200: {"description": "Text format", "content": {"text/plain": {"example": openapi.METRICS_EXAMPLE}}}},
+    responses=openapi.problems(openapi.UNAUTHORIZED)
+    | {200: {"description": "Text format", "content": {"text/plain": {"example": openapi.METRICS_EXAMPLE}}}},
 )
 async def metrics(request: Request) -> Response:
     """Return every series in the Prometheus text format."""
