@@ -12,7 +12,7 @@ _SENTENCES: dict[Fault, str] = {
     "draining": "The service is shutting down; send the request to another replica.",
     "uncalibrated": (
         "The bundle is not calibrated; run `python -m training calibrate --bundle BUNDLE --data DIR`"
-        " and send the service SIGHUP, or restart it."
+        "; the service takes it on SIGHUP, by itself where MOS_BUNDLE_WATCH_SECONDS is set, or when it is restarted."
     ),
     "engine": "The engine fails or hangs and has not passed a check since; try again later or restart the service.",
     "starting": "The service is starting; try again soon.",
