@@ -13,6 +13,8 @@ from starlette.types import Scope
 OTHER_ROUTE = "other"
 # They ask for no key, so that an orchestrator and Prometheus need no secret.
 PUBLIC_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+# They judge images: what they refuse is what the guard did not judge.
+VERDICT_ROUTES = frozenset({"/predict", "/predict/batch"})
 # They check keys of their own, and no API key opens them.
 OWN_KEYS_ROUTES = frozenset({"/feedback"})
 
@@ -58,6 +60,11 @@ class Exchange:
     def is_public(self) -> bool:
         """True on the routes for probes and Prometheus."""
         return self.route in PUBLIC_ROUTES
+
+    @property
+    def asks_for_verdicts(self) -> bool:
+        """True on the routes that judge images."""
+        return self.route in VERDICT_ROUTES
 
     @property
     def needs_api_key(self) -> bool:

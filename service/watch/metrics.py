@@ -52,7 +52,10 @@ class _RequestSeries:
             registry=registry,
         )
         self.rejected = Counter(
-            "mos_rejected", "Images and requests answered with a problem, by its code.", ["reason"], registry=registry
+            "mos_rejected",
+            "Images, and requests for verdicts, answered with a problem, by its code.",
+            ["reason"],
+            registry=registry,
         )
 
 
