@@ -269,8 +269,11 @@ def _describe(guard: Guard, settings: Settings, metrics: Metrics) -> None:
     if calibration is None:
         _log.error("The bundle is not calibrated: the service lives, is not ready and gives no verdicts.")
     else:
+        (low, high), own = calibration.tpr_interval, 1 - settings.drift_strangers_share
         metrics.describe_calibration(
-            calibration.threshold, expected_in_ratio=calibration.tpr * (1 - settings.drift_strangers_share)
+            calibration.threshold,
+            expected_in_ratio=calibration.tpr * own,
+            bounds=(low * own, 1 - (1 - high) * own),  # every stranger is out, or every one is in
         )
 
 

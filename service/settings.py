@@ -131,11 +131,11 @@ class Settings(BaseSettings):
     ] = None
     drift_run_length: Annotated[
         float,
-        Field(ge=100, description="Images between two false alarms of a drift test, on average and at least."),
+        Field(ge=100, le=1e12, description="Images between two false alarms of a drift test, on average and at least."),
     ] = 10_000_000.0
     drift_strangers_share: Annotated[
         float,
-        Field(ge=0, lt=1, description="Share of foreign images that is normal here, and no drift."),
+        Field(ge=0, le=0.9, description="Share of foreign images that is normal here, and no drift; 0.9 at most."),
     ] = 0.0
     drain_seconds: Annotated[
         PositiveFloat,

@@ -14,6 +14,8 @@ OTHER_ROUTE = "other"
 # They ask for no key, so that an orchestrator needs no secret.
 PROBE_ROUTES = frozenset({"/health/live", "/health/ready"})
 METRICS_ROUTE = "/metrics"
+# They judge images: what they refuse is what the guard did not judge.
+VERDICT_ROUTES = frozenset({"/predict", "/predict/batch"})
 # They check keys of their own, and no API key opens them.
 OWN_KEYS_ROUTES = frozenset({"/feedback"})
 
@@ -56,6 +58,11 @@ class Exchange:
         exchange.request_id = exchange.request_id or new_request_id()
         scope[_SCOPE_KEY] = exchange
         return exchange
+
+    @property
+    def asks_for_verdicts(self) -> bool:
+        """True on the routes that judge images."""
+        return self.route in VERDICT_ROUTES
 
     @property
     def needs_api_key(self) -> bool:

@@ -52,7 +52,10 @@ class _RequestSeries:
             registry=registry,
         )
         self.rejected = Counter(
-            "mos_rejected", "Images and requests answered with a problem, by its code.", ["reason"], registry=registry
+            "mos_rejected",
+            "Images, and requests for verdicts, answered with a problem, by its code.",
+            ["reason"],
+            registry=registry,
         )
 
 
@@ -122,7 +125,13 @@ class _ModelSeries:
             "mos_threshold", "Scores at or above this are in; NaN until calibrated.", registry=registry
         )
         self.expected_in_ratio = Gauge(
-            "mos_expected_in_ratio", "Share of in-distribution images that calibration lets pass.", registry=registry
+            "mos_expected_in_ratio", "Share of images that calibration promises to let pass.", registry=registry
+        )
+        self.expected_in_ratio_bound = Gauge(
+            "mos_expected_in_ratio_bound",
+            "Least and largest share of images that calibration and the share of strangers make expected to pass.",
+            ["side"],
+            registry=registry,
         )
         self.ready = Gauge("mos_ready", "1 while /health/ready answers 200, else 0.", registry=registry)
         self.engine_lost = Gauge(
@@ -148,7 +157,8 @@ class _ModelSeries:
             ["statistic"],
             registry=registry,
         )
-        for gauge in (self.threshold, self.expected_in_ratio, self.canary_deviation):
+        bounds = [self.expected_in_ratio_bound.labels(side) for side in ("low", "high")]
+        for gauge in (self.threshold, self.expected_in_ratio, *bounds, self.canary_deviation):
             gauge.set(math.nan)  # 0 would be a number, and a wrong one
 
 
@@ -261,10 +271,12 @@ class Metrics:
             for decision in ("in", "out"):
                 self._prediction_children[decision, group] = self._verdicts.predictions.labels(decision, group)
 
-    def describe_calibration(self, threshold: float, expected_in_ratio: float) -> None:
-        """State the threshold and the share of images expected at or above it."""
+    def describe_calibration(self, threshold: float, expected_in_ratio: float, bounds: tuple[float, float]) -> None:
+        """State the threshold, the share of images promised at or above it, and between what *bounds* it may be."""
         self._model.threshold.set(threshold)
         self._model.expected_in_ratio.set(expected_in_ratio)
+        for side, bound in zip(("low", "high"), bounds, strict=True):
+            self._model.expected_in_ratio_bound.labels(side).set(bound)
 
     def at_each_scrape(
         self,

@@ -1,5 +1,6 @@
 """The Kubernetes manifests, as files and as kustomize builds them."""
 
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_the_variables_are_settings(path: Path) -> None:
     [container] = read_yaml(path)["spec"]["template"]["spec"]["containers"]
     settings = {f"MOS_{name}".upper() for name in Settings.model_fields}
     assert {variable["name"] for variable in container["env"]} <= settings
+
+
+def test_the_variables_that_comments_propose_are_settings() -> None:
+    """Whoever uncomments them has variables that the service knows, among them those of a mounted bundle."""
+    text = (BASE / "deployment.yaml").read_text(encoding="utf-8")
+    proposed = set(re.findall(r"# - \{name: (MOS_\w+)", text))
+    assert proposed >= {"MOS_BUNDLE", "MOS_BUNDLE_WATCH_SECONDS"}
+    assert proposed <= {f"MOS_{name}".upper() for name in Settings.model_fields}
 
 
 def test_everything_selects_the_pods() -> None:

@@ -59,6 +59,8 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
         ("MOS_METRICS", "closed"),
         ("MOS_DOCS", "0"),
         ("MOS_VERDICT_LOG_SHARE", "1.1"),
+        ("MOS_DRIFT_STRANGERS_SHARE", "0.91"),
+        ("MOS_DRIFT_RUN_LENGTH", "1e13"),
         ("MOS_VERDICT_LOG_MAX_BYTES", "1000"),
         ("MOS_VERDICT_LOG_FILES", "1"),
         ("MOS_FEEDBACK_REMEMBER", "0"),

@@ -4,10 +4,12 @@ import logging
 
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.routing import Route
 
 from service.errors import NotReady
-from service.http.exchange import Exchange
+from service.http.exchange import VERDICT_ROUTES, Exchange
 from service.http.recording import record_exchange, record_problem, record_stage
+from service.http.routes import router
 from service.watch.metrics import Metrics
 from tests.service.running_app import RunningApp
 from tests.tiny_bundle import png
@@ -86,10 +88,16 @@ def test_the_cause_of_an_internal_error_is_logged_under_the_id(caplog: pytest.Lo
     assert record.exc_info[1] is error
 
 
-def test_a_probe_that_comes_too_early_is_no_reject() -> None:
-    """Otherwise every start of a service would look like refused images."""
+def test_only_what_was_to_be_judged_is_a_reject() -> None:
+    """Otherwise a start, a label without its key or a mistyped path would look like refused images."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    for route, is_public in (("/health/ready", True), ("/predict", False)):
-        record_problem(NotReady("The service is starting."), Exchange("id", route, 0.0, is_public), metrics)
+    for route in ("/health/ready", "/feedback", "/model", "/docs", "other", "/predict"):
+        record_problem(NotReady("The service is starting."), Exchange("id", route, 0.0), metrics)
     assert registry.get_sample_value("mos_rejected_total", {"reason": "not_ready"}) == 1
+
+
+def test_every_route_that_takes_images_counts_what_it_refuses() -> None:
+    """A new one that is forgotten here would refuse unseen."""
+    routes = [route for route in router.routes if isinstance(route, Route)]
+    assert {route.path for route in routes if "POST" in (route.methods or ())} == VERDICT_ROUTES
