@@ -47,7 +47,7 @@ class GroupHead(nn.Module):
 
     def by_group(self, logits: Tensor) -> Tensor:
         """(N, C + K) -> (N, K, M), padded with minus infinity; [:, :, 0] are the *others* logits."""
-        padded = logits.index_select(1, self.logit_index.flatten()).unflatten(1, self.logit_index.shape)
+        padded = logits.index_select(1, self.logit_index.flatten()).view(-1, *self.logit_index.shape)
         return padded.masked_fill(self.padding, -torch.inf)
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
