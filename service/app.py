@@ -33,12 +33,13 @@ from service.inference.canaries import CanaryChecks
 from service.inference.engine import Engine
 from service.inference.health import Health
 from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
-from service.serving.guard import Guard
+from service.serving.guard import HANG_SECONDS, Guard
 from service.serving.swap import Swap
 from service.settings import Settings
 from service.verdict import Row
 from service.watch.drift import Drift
 from service.watch.logs import BackgroundHandler
+from service.watch.loop_lag import watch_loop_lag
 from service.watch.metrics import Metrics
 from service.watch.verdict_log import VerdictLog
 
@@ -68,9 +69,13 @@ def create_app(
             metrics.at_each_scrape(
                 queue_depth=lambda: swap.guard.depth,
                 ready=lambda: not serving.faults,
+                engine_lost_seconds=lambda: swap.guard.engine_lost_seconds,
                 drift=lambda: {} if swap.guard.drift is None else swap.guard.drift.states,
             )
-            tasks = [asyncio.create_task(swap.run(), name="swap")]
+            tasks = [
+                asyncio.create_task(swap.run(), name="swap"),
+                asyncio.create_task(watch_loop_lag(metrics.loop_lag), name="loop lag"),
+            ]
             if settings.bundle_watch_seconds:
                 tasks.append(asyncio.create_task(swap.watch(settings.bundle_watch_seconds), name="watch"))
             try:
@@ -182,7 +187,16 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
         run_length=settings.drift_run_length,
         strangers_share=settings.drift_strangers_share,
     )
-    return Guard(bundle, engine.provider, health, pipeline=pipeline, checks=checks, drift=drift)
+    return Guard(
+        bundle,
+        engine.provider,
+        health,
+        pipeline=pipeline,
+        checks=checks,
+        drift=drift,
+        # A batch that callers still wait for is slow, and does not hang.
+        hang_seconds=max(HANG_SECONDS, settings.deadline_ms / 1000),
+    )
 
 
 def _build_pipeline(
@@ -246,6 +260,7 @@ def _serving(
             timeout_seconds=settings.body_timeout_ms / 1000,
         ),
         deadline_seconds=settings.deadline_ms / 1000,
+        engine_grace_seconds=settings.engine_grace_seconds,
         max_files=min(settings.max_files, settings.max_queue),
         on_verdict=on_verdict,
     )

@@ -102,6 +102,13 @@ class Settings(BaseSettings):
             "MOS counts in its parts' deviations.",
         ),
     ] = 0.01
+    engine_grace_seconds: Annotated[
+        PositiveFloat,
+        Field(
+            description="Seconds for which the engine may have failed without passing a check, or hung, before "
+            "/health/live answers 503 and an orchestrator restarts the process."
+        ),
+    ] = 60.0
     drift_reject_share: Annotated[
         float | None,
         Field(

@@ -142,6 +142,7 @@ METRICS_EXAMPLE = "# TYPE mos_ready gauge\nmos_ready 1.0\n"
 
 UNAUTHORIZED = errors.Unauthorized("Send one of the service's keys as `Authorization: Bearer KEY`.")
 NOT_READY = errors.NotReady("The service is starting; try again soon.")
+ENGINE_LOST = errors.NotReady("The engine has failed or hung for 61 s; restart the service.")
 # What a route that takes images may answer instead of judging them.
 UPLOAD_ERRORS = (
     UNAUTHORIZED,
@@ -153,6 +154,7 @@ UPLOAD_ERRORS = (
     errors.Overloaded("The queue is full; try again later.", retry_after_seconds=1),
     RuntimeError(),
     NOT_READY,
+    MemoryError(),
 )
 # What may become of one image; in a batch they are items of the list.
 IMAGE_ERRORS = (

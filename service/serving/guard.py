@@ -2,17 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
 
 from service.bundle import Bundle
 from service.errors import NotReady
 from service.inference.canaries import CanaryChecks
 from service.inference.engine import Provider
-from service.inference.health import Health
+from service.inference.health import Fault, Health
 from service.inference.pipeline import Pipeline
 from service.verdict import Verdict
 from service.watch.drift import Drift
+
+# A batch takes seconds at most, on a CPU and with a large model too.
+HANG_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +24,7 @@ class Guard:
     """Everything that is replaced together when another bundle is taken into service.
 
     Without a calibration there is no *pipeline*, no *checks* and no *drift*: such a guard tells of itself and judges
-    nothing. All methods belong to one event loop.
+    nothing. An engine that is at one batch for longer than *hang_seconds* hangs. All methods belong to one event loop.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Guard:
         pipeline: Pipeline | None = None,
         checks: CanaryChecks | None = None,
         drift: Drift | None = None,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
@@ -41,6 +45,7 @@ class Guard:
         self.drift = drift
         self._pipeline = pipeline
         self._checks = checks
+        self._hang_seconds = hang_seconds
         self._watching: asyncio.Task[None] | None = None
         self._users = 0
         self._is_unused = asyncio.Event()
@@ -58,6 +63,22 @@ class Guard:
         """The number of images on their way to the engine."""
         return 0 if self._pipeline is None else self._pipeline.depth
 
+    @property
+    def faults(self) -> Set[Fault]:
+        """All that is wrong with this guard now."""
+        hangs: Set[Fault] = {"engine"} if self._hanging_seconds else frozenset()
+        return self.health.faults | hangs
+
+    @property
+    def engine_lost_seconds(self) -> float:
+        """For how long the engine has failed without passing a check, or hung; 0 while it works."""
+        return max(self.health.seconds("engine"), self._hanging_seconds)
+
+    @property
+    def _hanging_seconds(self) -> float:
+        # Asked whenever somebody wants to know, so that it needs neither a caller in the queue nor a canary.
+        return 0.0 if self._pipeline is None else max(0.0, self._pipeline.running_seconds - self._hang_seconds)
+
     def start(self) -> None:
         """Start the threads."""
         if self._pipeline is not None:
@@ -67,7 +88,7 @@ class Guard:
         """Warm up and judge the canaries once; return whether nothing speaks against this guard."""
         if self._checks is not None:
             await self._checks.check()
-        return not self.health.faults
+        return not self.faults
 
     def watch(self, observe: Callable[[float], None]) -> None:
         """Judge the canaries from now on, and tell *observe* each deviation."""

@@ -15,6 +15,9 @@ from service.errors import BundleError, MosGuardError
 from service.serving.guard import Guard
 from service.serving.identity import identity_of
 
+# For what the engine is at when the process ends: a run of the canaries, or of callers that have left.
+ENDING_SECONDS = 2.0
+
 _log = logging.getLogger(__name__)
 
 Outcome = Literal["swapped", "refused"]
@@ -100,8 +103,8 @@ class Swap:
         await former.retire(self._drain_seconds)
 
     async def end(self) -> None:
-        """Answer all that was accepted and end the guard in force."""
-        await self.guard.retire(self._drain_seconds)
+        """End the guard in force; all callers have their answers, so an engine that hangs is not waited for."""
+        await self.guard.retire(min(ENDING_SECONDS, self._drain_seconds))
 
     async def _built(self) -> Guard:
         # Resolved once: a link that is turned meanwhile must not mix two bundles.
@@ -125,6 +128,6 @@ class Swap:
 
 
 def _why_not(guard: Guard) -> str:
-    if "uncalibrated" in guard.health.faults:
+    if "uncalibrated" in guard.faults:
         return "it is not calibrated; run `python -m training calibrate` on it."
     return "its canaries are not judged as expected; export it again."

@@ -1,5 +1,7 @@
 """Each route answers as the contract says."""
 
+import asyncio
+
 import pytest
 from pydantic import TypeAdapter
 
@@ -88,3 +90,28 @@ async def test_metrics_are_prometheus_text(running: RunningApp) -> None:
     response = await running.client.get("/metrics")
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert "\nmos_ready 1.0\n" in response.text
+
+
+async def test_life_ends_with_a_lost_engine_and_not_in_a_drain(tiny_bundle: Bundle) -> None:
+    """A restart would help the one, and cost the other the answers it still owes."""
+    async with running_app(tiny_bundle.path, engine_grace_seconds=1e-6, canary_interval_seconds=60) as running:
+        await running.until_ready()
+        running.app.state.serving.swap.guard.health.fail("engine")
+        await asyncio.sleep(0.01)
+        lost = await running.client.get("/health/live")
+        problem = schemas.Problem.model_validate_json(lost.content, strict=True)
+        assert (lost.status_code, problem.code, "restart" in problem.detail) == (503, "not_ready", True)
+        running.app.state.health.fail("draining")
+        assert (await running.client.get("/health/live")).status_code == 200
+        assert (await running.client.get("/health/ready")).status_code == 503
+
+
+async def test_nothing_but_a_lost_engine_ends_life(tiny_bundle: Bundle) -> None:
+    """What another start would not mend is no reason for one."""
+    async with running_app(tiny_bundle.path, engine_grace_seconds=1e-6, canary_interval_seconds=60) as running:
+        await running.until_ready()
+        for fault in ("starting", "uncalibrated", "canary"):
+            running.app.state.serving.swap.guard.health.fail(fault)
+        await asyncio.sleep(0.01)
+        assert (await running.client.get("/health/ready")).status_code == 503
+        assert (await running.client.get("/health/live")).status_code == 200
