@@ -120,27 +120,14 @@ def to_onnx(folded: nn.Module, side: int, outputs: Sequence[str]) -> bytes:
     if program is None:
         raise ExportError("The exporter returned no model; report the versions of torch and onnxscript.")
     model = program.model_proto
-    _forget_types_of_weights(model)
     _name_backbone(model)
     _store_half(model)
+    del model.graph.value_info[:]  # types noted before the weights became float16
     for node in model.graph.node:
         del node.metadata_props[:]  # the exporter's notes hold source paths
     onnx.checker.check_model(model, full_check=True)
     serialised: bytes = model.SerializeToString()
     return serialised
-
-
-def _forget_types_of_weights(model: onnx.ModelProto) -> None:
-    """Drop the noted types of weights, which are about to become float16; the activations' stay.
-
-    Only where it knows that both summands have one shape, the batch included, does ONNX Runtime add a shortcut inside
-    the convolution before it.
-    """
-    graph = model.graph
-    weights = {tensor.name for tensor in graph.initializer}
-    activations = [value for value in graph.value_info if value.name not in weights]
-    del graph.value_info[:]
-    graph.value_info.extend(activations)
 
 
 def _name_backbone(model: onnx.ModelProto) -> None:

@@ -83,24 +83,8 @@ def test_one_number_a_channel_is_not_rounded(bit: Backbone, bits_graph: bytes) -
             assert values.dtype == torch.float16
 
 
-def test_both_summands_of_a_shortcut_have_a_known_shape(bits_graph: bytes) -> None:
-    """The same, batch included: else ONNX Runtime takes the sum for a broadcast and adds in a pass of its own."""
-    graph = onnx.load_from_string(bits_graph).graph
-    shapes = {value.name: _dimensions(value) for value in graph.value_info}
-    sums = [node for node in graph.node if node.op_type == "Add"]
-    assert sums
-    for node in sums:
-        first, second = (shapes[name] for name in node.input)
-        assert first == second
-        assert first[0] == "batch"
-
-
 def _folded_norms(folded: nn.Module) -> list[FoldedNorm]:
     return [module for module in folded.modules() if isinstance(module, FoldedNorm)]
-
-
-def _dimensions(value: onnx.ValueInfoProto) -> list[str | int]:
-    return [dimension.dim_param or dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
 
 
 def test_lite0s_graph_pads_nowhere_and_gives_torchs_features() -> None:
