@@ -23,10 +23,12 @@ from starlette.routing import Route
 from service.bundle import Bundle, Calibration, read_bundle
 from service.http.api_keys import read_api_keys
 from service.http.body import BodyLimiter
+from service.http.exchange import KnownRoutes
 from service.http.feedback import open_desk
 from service.http.feedback import router as feedback_router
 from service.http.middleware import ExchangeMiddleware
 from service.http.openapi import DESCRIPTION
+from service.http.page.routes import router as page_router
 from service.http.routes import OnVerdict, Serving, router
 from service.inference.batcher import Batcher
 from service.inference.canaries import CanaryChecks
@@ -92,6 +94,8 @@ def create_app(
     )
     app.state.health = health
     routers = [router] if settings.feedback_keys_file is None else [router, feedback_router]
+    if settings.page == "on":
+        routers.append(page_router)
     for part in routers:
         app.include_router(part)
     # The framework would answer these two in its own way; the middleware answers every error.
@@ -99,8 +103,10 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _pass_on)
     app.add_middleware(
         ExchangeMiddleware,
-        known_routes=frozenset(route.path for part in routers for route in part.routes if isinstance(route, Route))
-        | {"/docs", "/openapi.json"},
+        known_routes=KnownRoutes(
+            {"/docs", "/openapi.json"}
+            | {route.path for part in routers for route in part.routes if isinstance(route, Route)}
+        ),
         api_keys=frozenset() if settings.api_keys_file is None else read_api_keys(settings.api_keys_file),
         max_body_bytes=settings.max_body_bytes,
         health=health,

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NotReady
 from service.http.api_keys import check_api_key
-from service.http.exchange import Exchange
+from service.http.exchange import Exchange, KnownRoutes
 from service.http.problems import problem_of, problem_response
 from service.http.recording import milliseconds, record_exchange, record_problem
 from service.inference.health import Health
@@ -28,7 +28,7 @@ class ExchangeMiddleware:
         self,
         app: ASGIApp,
         *,
-        known_routes: frozenset[str],
+        known_routes: KnownRoutes,
         api_keys: frozenset[bytes],
         max_body_bytes: int,
         health: Health,
