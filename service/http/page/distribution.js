@@ -11,18 +11,17 @@ const MOST_WIDENING = 0.5;
 export function distribution(reference, threshold, score) {
   const axis = axisOf(reference, threshold, score);
   const place = (value) => Math.min(100, Math.max(0, (100 * (value - axis.low)) / (axis.high - axis.low)));
-  const side = score === null ? "none" : score >= threshold ? "in" : "out";
   return el(
     "figure",
-    { class: "distribution", "data-side": side },
+    { class: "distribution" },
     el(
       "div",
       { class: "plot", role: "img", "aria-label": inWords(reference, threshold, score) },
       score === null ? null : mark("score", place(score), `this picture ${written(score, threshold)}`),
       histogram(reference, threshold, axis),
-      mark("threshold", place(threshold), `← out   ${written(threshold, score ?? NaN)}   in →`),
+      mark("threshold", place(threshold), `threshold ${written(threshold, score ?? NaN)}`),
     ),
-    el("figcaption", { class: "note" }, caption(reference)),
+    el("figcaption", { class: "note" }, ...legend(reference)),
   );
 }
 
@@ -80,9 +79,13 @@ function mark(kind, percent, label) {
   return styled(el("div", { class: `mark ${kind}` }, el("span", {}, label)), "--at", percent);
 }
 
-function caption({ ranks, scores }) {
+function legend({ ranks, scores }) {
   const range = `${written(scores[0])} to ${written(scores.at(-1))}`;
-  return `Scores of the ${count(ranks.at(-1))} calibration pictures, ${range}; heights on a square-root scale.`;
+  return [
+    el("span", { class: "swatch turned-away" }, "below the threshold: out"),
+    el("span", { class: "swatch kept" }, "from it on: in"),
+    `Scores of the ${count(ranks.at(-1))} calibration pictures, ${range}; heights on a square-root scale.`,
+  ];
 }
 
 function inWords(reference, threshold, score) {

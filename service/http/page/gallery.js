@@ -2,6 +2,7 @@
 
 import { byId, el } from "./dom.js";
 import { percent, plural } from "./numbers.js";
+import { preview } from "./preview.js";
 import { STATES } from "./states.js";
 
 /** Draw the tiles of *pictures*; *select* is called with the one that is asked for. */
@@ -42,7 +43,7 @@ function newTile(picture, select) {
 function content(picture) {
   const { state, verdict } = picture;
   const said = verdict ? `${verdict.label}, ${percent(verdict.probability)}` : (picture.problem?.title ?? "");
-  picture.thumbnail ??= el("img", { src: picture.url, alt: "", decoding: "async" });
+  picture.thumbnail ??= preview(picture, "");
   return [
     picture.thumbnail,
     el("span", { class: "badge" }, el("span", { "aria-hidden": "true" }, STATES[state].sign), ` ${STATES[state].word}`),

@@ -9,8 +9,12 @@ export function score(value, other = NaN) {
   return value.toFixed(digits).replace("-", MINUS).replace(/^\u2212(0\.?0*)$/, "$1");
 }
 
-/** A fraction as percent. */
-export const percent = (fraction, digits = 1) => `${trimmed((100 * fraction).toFixed(digits))} %`;
+/** A fraction as percent; what is not nothing is never written as 0. */
+export function percent(fraction, digits = 1) {
+  const least = 10 ** -digits;
+  if (fraction > 0 && 100 * fraction < least / 2) return `< ${least} %`;
+  return `${trimmed((100 * fraction).toFixed(digits))} %`;
+}
 
 /** Milliseconds. */
 export const milliseconds = (value) => `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`;

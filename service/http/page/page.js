@@ -44,6 +44,7 @@ function select(picture) {
 }
 
 function draw() {
+  document.body.classList.toggle("working", selected !== null);
   showGallery(pictures, selected, select);
   if (selected) showVerdict(byId("verdict"), selected, card);
   else showNoVerdict(byId("verdict"), card);

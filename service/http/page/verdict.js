@@ -4,13 +4,14 @@ import { barTable } from "./bars.js";
 import { distribution } from "./distribution.js";
 import { el } from "./dom.js";
 import { bytes, milliseconds, percent, score as written } from "./numbers.js";
+import { preview } from "./preview.js";
 import { STATES } from "./states.js";
 
 /** Draw *picture* into *panel*; *card* is the model card. */
 export function showVerdict(panel, picture, card) {
   panel.dataset.state = picture.state;
   const parts = { in: judged, out: judged, refused, waiting: () => [] }[picture.state](picture, card);
-  panel.replaceChildren(head(picture), ...parts);
+  panel.replaceChildren(headline(picture), head(picture), ...parts);
 }
 
 /** Draw what there is before the first picture. */
@@ -24,23 +25,21 @@ export function showNoVerdict(panel, card) {
   );
 }
 
+function headline({ state }) {
+  const { sign, headline: words } = STATES[state];
+  return el("h2", { id: "verdict-title", class: "headline" }, el("span", { class: "sign", "aria-hidden": "true" }, sign), words);
+}
+
 function head(picture) {
-  const { state, verdict } = picture;
   return el(
     "div",
     { class: "verdict-head" },
-    el("img", { class: "picture", src: picture.url, alt: `The picture ${picture.name}` }),
+    preview(picture, `The picture ${picture.name}`, "picture"),
     el(
       "div",
       {},
-      el(
-        "h2",
-        { id: "verdict-title", class: "headline" },
-        el("span", { class: "sign", "aria-hidden": "true" }, STATES[state].sign),
-        STATES[state].headline,
-      ),
-      ...(verdict ? statement(verdict) : []),
-      el("p", { class: "note file" }, `${picture.name}, ${bytes(picture.blob.size)}`),
+      ...(picture.verdict ? statement(picture.verdict) : []),
+      el("p", { class: "note" }, `${picture.name}, ${bytes(picture.blob.size)}`),
     ),
   );
 }
