@@ -30,12 +30,8 @@ export const model = async () => (await ask("model")).json();
 
 /** The calibration's picture, or null where the bundle has none. */
 export async function cardPicture() {
-  try {
-    return await (await ask("model/card.png")).blob();
-  } catch (error) {
-    if (error instanceof Refusal && error.problem.status === 404) return null;
-    throw error;
-  }
+  const response = await ask("model/card.png");
+  return response.status === 204 ? null : response.blob();
 }
 
 /** Resolves where verdicts are given, and is refused with the reason where not. */

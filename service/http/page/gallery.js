@@ -47,6 +47,7 @@ function content(picture) {
   return [
     picture.thumbnail,
     el("span", { class: "badge" }, el("span", { "aria-hidden": "true" }, STATES[state].sign), ` ${STATES[state].word}`),
+    " ",
     el("span", { class: "tile-label" }, said),
     el("span", { class: "out-of-sight" }, `, ${picture.name}`),
   ];

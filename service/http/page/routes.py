@@ -42,8 +42,8 @@ async def file(name: str) -> Response:
 
 @router.get("/model/card.png")
 async def card_picture(request: Request) -> Response:
-    """Return the score distributions that the calibration in force drew, where it drew any."""
+    """Return the score distributions that the calibration in force drew; 204 where it drew none."""
     guard: Guard = request.app.state.serving.swap.guard
     if guard.card_picture is None:
-        raise HTTPException(404)
+        return Response(status_code=204)  # nothing is wrong, and a 404 would be an error in every browser's console
     return Response(guard.card_picture, media_type="image/png")

@@ -20,7 +20,7 @@ export function showNoVerdict(panel, card) {
   const reference = card?.guarantee?.reference;
   panel.replaceChildren(
     el("h2", { id: "verdict-title" }, "No picture yet"),
-    el("p", {}, "Each picture gets a score. One whose score is not below the threshold is in, and its class may be believed as far as the model's accuracy goes; any other is out: it is not of what the model was made for."),
+    el("p", {}, "Each picture gets a score. One whose score is not below the threshold is in, and its class may be believed as far as the model's accuracy goes; any other is out: do not rely on its class."),
     ...(reference ? [distribution(reference, card.threshold, null)] : []),
   );
 }
@@ -62,7 +62,7 @@ function statement(verdict) {
 function why({ decision, score, threshold, p_value, decided_by }) {
   const side = decision === "in" ? (score === threshold ? "at" : "above") : "below";
   const values = `${written(score, threshold)} is ${side} the threshold ${written(threshold, score)}`;
-  return `The score (${decided_by}) ${values}. Of the calibration pictures ${share(p_value)} scored no higher (p-value ${written(p_value)}).`;
+  return `The score (${decided_by}) ${values}. Of the calibration pictures at most ${share(p_value)} scored no higher (p\u2011value ${written(p_value)}).`;
 }
 
 const share = (fraction) => percent(fraction, fraction < 0.01 ? 2 : 1);
