@@ -1,7 +1,7 @@
 // Shows all pictures as tiles, each with its verdict, and how many are in and out.
 
 import { byId, el } from "./dom.js";
-import { percent, plural } from "./numbers.js";
+import { plural } from "./numbers.js";
 import { preview } from "./preview.js";
 import { STATES } from "./states.js";
 
@@ -12,8 +12,10 @@ export function showGallery(pictures, selected, select) {
   const tiles = byId("tiles");
   pictures.forEach((picture, index) => {
     picture.tile ??= newTile(picture, select);
-    picture.tile.replaceChildren(...content(picture));
-    picture.tile.dataset.state = picture.state;
+    if (picture.tile.dataset.state !== picture.state) {
+      picture.tile.replaceChildren(...content(picture));
+      picture.tile.dataset.state = picture.state;
+    }
     picture.tile.setAttribute("aria-pressed", String(picture === selected));
     if (tiles.children[index] !== picture.tile.parentElement) tiles.append(picture.tile.parentElement);
   });
@@ -41,14 +43,14 @@ function newTile(picture, select) {
 }
 
 function content(picture) {
-  const { state, verdict } = picture;
-  const said = verdict ? `${verdict.label}, ${percent(verdict.probability)}` : (picture.problem?.title ?? "");
+  const { state, verdict, problem } = picture;
+  const label = state === "out" ? `closest: ${verdict.label}` : verdict?.label;
   picture.thumbnail ??= preview(picture, "");
   return [
     picture.thumbnail,
     el("span", { class: "badge" }, el("span", { "aria-hidden": "true" }, STATES[state].sign), ` ${STATES[state].word}`),
     " ",
-    el("span", { class: "tile-label" }, said),
+    el("span", { class: "tile-label" }, label ?? problem?.title ?? ""),
     el("span", { class: "out-of-sight" }, `, ${picture.name}`),
   ];
 }

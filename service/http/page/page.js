@@ -6,6 +6,7 @@ import { showCard, showDrift } from "./card.js";
 import { byId } from "./dom.js";
 import { clearGallery, showGallery, tally } from "./gallery.js";
 import { listenForPictures } from "./intake.js";
+import { askForKey, isKeyAsked, listenForKey } from "./key.js";
 import { plural } from "./numbers.js";
 import { STATES } from "./states.js";
 import { showNoVerdict, showVerdict } from "./verdict.js";
@@ -19,7 +20,6 @@ let selected = null;
 let card = null;
 let cardPictureUrl = null;
 let requests = 0;
-let isKeyAsked = false;
 
 function take(files) {
   const room = MOST_PICTURES - pictures.length;
@@ -37,21 +37,25 @@ function take(files) {
 
 function select(picture) {
   selected = picture;
-  draw();
+  drawPictures();
+  drawVerdict();
   const panel = byId("verdict");
   // On a narrow screen the verdict lies below the tiles.
   if (panel.getBoundingClientRect().top > window.innerHeight) panel.scrollIntoView();
 }
 
-function draw() {
+function drawPictures() {
   document.body.classList.toggle("working", selected !== null);
   showGallery(pictures, selected, select);
+}
+
+function drawVerdict() {
   if (selected) showVerdict(byId("verdict"), selected, card);
   else showNoVerdict(byId("verdict"), card);
 }
 
 function judgeWaiting() {
-  while (requests < REQUESTS_AT_ONCE && !isKeyAsked) {
+  while (requests < REQUESTS_AT_ONCE && !isKeyAsked()) {
     const picture = pictures.find((one) => one.state === "waiting" && !one.isSent);
     if (!picture) break;
     judge(picture);
@@ -68,7 +72,8 @@ async function judge(picture) {
     refuse(picture, error);
   }
   requests -= 1;
-  if (picture === selected || pictures.length > 1) draw();
+  drawPictures();
+  if (picture === selected) drawVerdict(); // else what is unfolded in the one that is shown would fold up
   judgeWaiting();
   if (requests === 0) finish();
 }
@@ -122,7 +127,7 @@ async function introduce() {
   if (cardPictureUrl) URL.revokeObjectURL(cardPictureUrl);
   cardPictureUrl = picture && URL.createObjectURL(picture);
   showCard(card, cardPictureUrl);
-  draw();
+  drawVerdict();
 }
 
 async function showState() {
@@ -137,38 +142,19 @@ async function showState() {
   }
 }
 
-function askForKey(problem) {
-  isKeyAsked = true;
-  byId("key").hidden = false;
-  // Nothing is wrong until a key was given.
-  byId("key-problem").textContent = byId("key-field").value ? `${problem.title}: the service does not know it.` : "";
-  byId("key-field").focus();
-}
-
-function listenForKey() {
-  byId("key").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    api.useKey(byId("key-field").value.trim());
-    if (!(await loadCard())) return;
-    isKeyAsked = false;
-    byId("key").hidden = true;
-    byId("key-field").value = "";
-    judgeWaiting();
-  });
-}
-
 function clear() {
   for (const picture of pictures) URL.revokeObjectURL(picture.url);
   pictures = [];
   selected = null;
   clearGallery();
-  draw();
+  drawPictures();
+  drawVerdict();
   byId("files").focus();
 }
 
 listenForPictures(take);
 listenForCamera(take);
-listenForKey();
+listenForKey(loadCard, judgeWaiting);
 byId("clear").addEventListener("click", clear);
-draw();
+drawVerdict();
 loadCard();
