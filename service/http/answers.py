@@ -54,7 +54,7 @@ def model_card(bundle: Bundle, provider: Provider, drift: Drift | None) -> schem
 
 
 def thinned(reference: ReferenceScores, at_most: int = REFERENCE_SCORES) -> ReferenceScores:
-    """Return *reference* at no more than *at_most* ranks, as evenly as it has them, its first and its last with them."""
+    """Return *reference* at no more than *at_most* ranks, evenly as far as it has them, first and last included."""
     ranks = reference.ranks
     wanted = (1 + (ranks[-1] - 1) * step / (at_most - 1) for step in range(at_most))
     kept = sorted({bisect_left(ranks, rank) for rank in wanted})
