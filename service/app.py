@@ -24,11 +24,12 @@ from service.bundle import Bundle, Calibration, read_bundle
 from service.http import docs
 from service.http.api_keys import KeyFile
 from service.http.body import BodyLimiter
-from service.http.exchange import METRICS_ROUTE, PROBE_ROUTES
+from service.http.exchange import METRICS_ROUTE, PROBE_ROUTES, KnownRoutes
 from service.http.feedback import open_desk
 from service.http.feedback import router as feedback_router
 from service.http.middleware import ExchangeMiddleware
 from service.http.openapi import DESCRIPTION
+from service.http.page.routes import router as page_router
 from service.http.routes import OnVerdict, Serving, router
 from service.inference.batcher import Batcher
 from service.inference.canaries import CanaryChecks
@@ -104,6 +105,8 @@ def create_app(
         routers.append(feedback_router)
     if settings.docs == "on":
         routers.append(docs.router)
+    if settings.page == "on":
+        routers.append(page_router)
     for part in routers:
         app.include_router(part)
     # The framework would answer these two in its own way; the middleware answers every error.
@@ -111,8 +114,10 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _pass_on)
     app.add_middleware(
         ExchangeMiddleware,
-        known_routes=frozenset(route.path for part in routers for route in part.routes if isinstance(route, Route))
-        | ({app.openapi_url} if app.openapi_url else set()),
+        known_routes=KnownRoutes(
+            {route.path for part in routers for route in part.routes if isinstance(route, Route)}
+            | ({app.openapi_url} if app.openapi_url else set())
+        ),
         public_routes=PROBE_ROUTES | ({METRICS_ROUTE} if settings.metrics == "open" else set()),
         api_keys=api_keys,
         max_body_bytes=settings.max_body_bytes,

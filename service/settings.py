@@ -142,6 +142,8 @@ class Settings(BaseSettings):
         Field(description="Longest time from SIGTERM to the exit, in which accepted requests are answered."),
     ] = 20.0
 
+    page: Annotated[Literal["on", "off"], Field(description="Whether GET / shows the page for people.")] = "on"
+
     log_format: Annotated[Literal["json", "text"], Field(description="Form of a log line.")] = "json"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],

@@ -3,10 +3,12 @@
 import random
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self, cast
 
 from starlette.requests import Request
+from starlette.routing import compile_path
 from starlette.types import Scope
 
 # What every unknown path is counted as, so that no caller can make up a new label.
@@ -18,9 +20,26 @@ METRICS_ROUTE = "/metrics"
 VERDICT_ROUTES = frozenset({"/predict", "/predict/batch"})
 # They check keys of their own, and no API key opens them.
 OWN_KEYS_ROUTES = frozenset({"/feedback"})
+# The page asks for the key itself, so it is there without one; it says nothing of the model.
+PAGE_ROUTES = frozenset({"/", "/page/{name}"})
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
 _SCOPE_KEY = "mos.exchange"
+
+
+class KnownRoutes:
+    """The paths that there are, as templates such as `/v2/models/{model}`: a bounded set, whatever callers ask for."""
+
+    def __init__(self, templates: Iterable[str]) -> None:
+        known = frozenset(templates)
+        self._fixed = frozenset(template for template in known if "{" not in template)
+        self._patterns = [(compile_path(template)[0], template) for template in sorted(known - self._fixed)]
+
+    def route_of(self, path: str) -> str:
+        """Return the template that *path* falls under."""
+        if path in self._fixed:
+            return path
+        return next((template for pattern, template in self._patterns if pattern.match(path)), OTHER_ROUTE)
 
 
 @dataclass(slots=True)
@@ -41,10 +60,9 @@ class Exchange:
     log_fields: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, scope: Scope, known_routes: frozenset[str], public_routes: frozenset[str]) -> Self:
+    def begin(cls, scope: Scope, known_routes: KnownRoutes, public_routes: frozenset[str]) -> Self:
         """Begin the exchange of *scope*, and leave it there for `exchange_of`."""
-        path = scope["path"]
-        route = path if path in known_routes else OTHER_ROUTE
+        route = known_routes.route_of(scope["path"])
         exchange = cls("", route, time.monotonic(), route in public_routes)
         for name, value in scope["headers"]:
             if name == b"content-type":
@@ -67,7 +85,7 @@ class Exchange:
     @property
     def needs_api_key(self) -> bool:
         """True where one of the API keys opens the route, if the service has any."""
-        return not self.is_public and self.route not in OWN_KEYS_ROUTES
+        return not self.is_public and self.route not in OWN_KEYS_ROUTES | PAGE_ROUTES
 
 
 def exchange_of(request: Request) -> Exchange:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NotReady
 from service.http.api_keys import KeyFile
-from service.http.exchange import Exchange
+from service.http.exchange import Exchange, KnownRoutes
 from service.http.problems import problem_of, problem_response
 from service.http.recording import milliseconds, record_exchange, record_problem
 from service.http.security_headers import security_headers
@@ -29,7 +29,7 @@ class ExchangeMiddleware:
         self,
         app: ASGIApp,
         *,
-        known_routes: frozenset[str],
+        known_routes: KnownRoutes,
         public_routes: frozenset[str],
         api_keys: KeyFile | None,
         max_body_bytes: int,

@@ -105,6 +105,7 @@ CARD_EXAMPLE: dict[str, Any] = {
         "model_sha256": "9f2c" * 16,
         "preprocess_sha256": "41d0" * 16,
         "data": {"images": 5000},
+        "reference": {"ranks": [1, 230, 2500, 5000], "scores": [-0.998, -0.871, -0.104, -0.0001]},
         "operating_points": [
             {
                 "tpr": 0.95,

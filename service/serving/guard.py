@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 
-from service.bundle import Bundle
+from service.bundle import CARD_PICTURE_FILE, Bundle
 from service.errors import NotReady
 from service.inference.canaries import CanaryChecks
 from service.inference.engine import Provider
@@ -40,6 +40,8 @@ class Guard:
     ) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
+        # Read once: a later calibration in the same folder brings its own, and this one shows the threshold in force.
+        self.card_picture = bundle.card.get(CARD_PICTURE_FILE)
         self.provider = provider
         self.health = health
         self.drift = drift
