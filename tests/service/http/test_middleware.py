@@ -47,7 +47,7 @@ async def test_metrics_can_be_closed(tiny_bundle: Bundle, tmp_path: Path) -> Non
     async with running_app(tiny_bundle.path, api_keys_file=tmp_path / "keys", metrics="key") as running:
         response = await running.client.get("/metrics")
         assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
-        assert running.sample("mos_rejected_total", reason="unauthorized") == 1
+        assert running.sample("mos_requests_total", route="/metrics", code="401") == 1
         scrape = await running.client.get("/metrics", headers={"Authorization": "Bearer secret"})
         assert (scrape.status_code, "mos_ready" in scrape.text) == (200, True)
         assert (await running.client.get("/health/live")).status_code == 200
