@@ -1,12 +1,16 @@
 """What the service says about an image and about the model it serves; errors are in problems.py."""
 
+from bisect import bisect_left
 from typing import Any
 
-from service.bundle import Bundle, Manifest
+from service.bundle import Bundle, Manifest, ReferenceScores
 from service.http import schemas
 from service.inference.engine import Provider
 from service.verdict import Verdict
 from service.watch.drift import Drift
+
+# Of the calibration scores /model tells as many as draw their distribution.
+REFERENCE_SCORES = 101
 
 
 def verdict_document(verdict: Verdict, manifest: Manifest, request_id: str) -> dict[str, Any]:
@@ -40,10 +44,21 @@ def model_card(bundle: Bundle, provider: Provider, drift: Drift | None) -> schem
         threshold=None if calibration is None else calibration.threshold,
         guarantee=None
         if calibration is None
-        else schemas.Guarantee(**calibration.model_dump(exclude={"threshold", "reference"})),
+        else schemas.Guarantee(
+            **calibration.model_dump(exclude={"threshold", "reference"}),
+            reference=thinned(calibration.reference),
+        ),
         drift=None if drift is None else _drift(drift),
         preprocess_sha256=manifest.input.sha256,
     )
+
+
+def thinned(reference: ReferenceScores, at_most: int = REFERENCE_SCORES) -> ReferenceScores:
+    """Return *reference* at no more than *at_most* ranks, evenly as far as it has them, first and last included."""
+    ranks = reference.ranks
+    wanted = (1 + (ranks[-1] - 1) * step / (at_most - 1) for step in range(at_most))
+    kept = sorted({bisect_left(ranks, rank) for rank in wanted})
+    return ReferenceScores(ranks=[ranks[i] for i in kept], scores=[reference.scores[i] for i in kept])
 
 
 def _drift(drift: Drift) -> schemas.DriftTests:

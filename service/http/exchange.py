@@ -13,10 +13,20 @@ from starlette.types import Scope
 
 # What every unknown path is counted as, so that no caller can make up a new label.
 OTHER_ROUTE = "other"
-# They ask for no key, so that an orchestrator and Prometheus need no secret.
-PUBLIC_ROUTES = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics"})
+# They ask for no key, so that an orchestrator needs no secret.
+PROBE_ROUTES = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"})
+METRICS_ROUTE = "/metrics"
+# They judge images: what they refuse is what the guard did not judge.
+VERDICT_ROUTES = frozenset(
+    {
+        *("/predict", "/predict/batch"),
+        *("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"),
+    }
+)
 # They check keys of their own, and no API key opens them.
 OWN_KEYS_ROUTES = frozenset({"/feedback"})
+# The page asks for the key itself, so it is there without one; it says nothing of the model.
+PAGE_ROUTES = frozenset({"/", "/page/{name}"})
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
 _SCOPE_KEY = "mos.exchange"
@@ -44,6 +54,7 @@ class Exchange:
     request_id: str
     route: str
     started_at: float  # seconds of time.monotonic
+    is_public: bool = False  # asked in passing, again and again, by probes and Prometheus, who have no key
     is_v2: bool = False  # on a path of the Open Inference Protocol, known or not
     content_type: bytes = b""
     content_length: int | None = None
@@ -55,11 +66,12 @@ class Exchange:
     log_fields: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, scope: Scope, known_routes: KnownRoutes) -> Self:
+    def begin(cls, scope: Scope, known_routes: KnownRoutes, public_routes: frozenset[str]) -> Self:
         """Begin the exchange of *scope*, and leave it there for `exchange_of`."""
         path = scope["path"]
+        route = known_routes.route_of(path)
         is_v2 = path == "/v2" or path.startswith("/v2/")
-        exchange = cls("", known_routes.route_of(path), time.monotonic(), is_v2)
+        exchange = cls("", route, time.monotonic(), route in public_routes, is_v2)
         for name, value in scope["headers"]:
             if name == b"content-type":
                 exchange.content_type = value
@@ -74,14 +86,14 @@ class Exchange:
         return exchange
 
     @property
-    def is_public(self) -> bool:
-        """True on the routes for probes and Prometheus."""
-        return self.route in PUBLIC_ROUTES
+    def asks_for_verdicts(self) -> bool:
+        """True on the routes that judge images."""
+        return self.route in VERDICT_ROUTES
 
     @property
     def needs_api_key(self) -> bool:
         """True where one of the API keys opens the route, if the service has any."""
-        return self.route not in PUBLIC_ROUTES | OWN_KEYS_ROUTES
+        return not self.is_public and self.route not in OWN_KEYS_ROUTES | PAGE_ROUTES
 
 
 def exchange_of(request: Request) -> Exchange:

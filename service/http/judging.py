@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from service.bundle import Manifest
+from service.errors import NotReady
 from service.http.body import Body, BodyLimiter
 from service.http.disconnect import CancelOnDisconnect
 from service.http.exchange import Exchange
@@ -33,13 +34,23 @@ class Serving:
     metrics: Metrics
     body_limiter: BodyLimiter
     deadline_seconds: float
+    engine_grace_seconds: float
     max_files: int
     on_verdict: Sequence[OnVerdict]
 
     @property
     def faults(self) -> Set[Fault]:
         """All that speaks against giving a verdict now."""
-        return self.health.faults | self.swap.guard.health.faults
+        return self.health.faults | self.swap.guard.faults
+
+    def require_life(self) -> None:
+        """Raise NotReady where only another start can help: the engine is lost, and has had its time to come back.
+
+        A process that ends anyway is left to answer what it accepted.
+        """
+        lost_seconds = self.swap.guard.engine_lost_seconds
+        if lost_seconds > self.engine_grace_seconds and not self.health.draining:
+            raise NotReady(f"The engine has failed or hung for {lost_seconds:.0f} s; restart the service.")
 
 
 def serving_of(request: Request) -> Serving:
@@ -80,12 +91,17 @@ async def take_upload(request: Request, serving: Serving, exchange: Exchange) ->
         now = time.monotonic()
         record_stage("read", now - exchange.started_at, exchange, serving.metrics)
         guard = serving.swap.guard
+        require_none(guard.faults)  # asked again: the body may have taken its time
         with guard.in_use(), CancelOnDisconnect(request.receive):
             yield Upload(content, guard, now + serving.deadline_seconds)
 
 
 def record_verdict(prediction: Prediction, guard: Guard, serving: Serving, exchange: Exchange, index: int = 0) -> None:
-    """Record that the verdict on image *index* of an exchange is given to its caller."""
+    """Record that the verdict on image *index* of an exchange is given to its caller.
+
+    Raises NotReady where *guard* has lost its readiness meanwhile: its verdict is not to be believed.
+    """
+    require_none(guard.faults)
     record_prediction(prediction, guard, exchange, serving.metrics)
     for tell in serving.on_verdict:
         tell(exchange.request_id, index, prediction.verdict, guard.manifest)

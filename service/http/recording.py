@@ -30,7 +30,7 @@ def record_prediction(prediction: Prediction, guard: Guard, exchange: Exchange, 
 def record_problem(error: Exception, exchange: Exchange, metrics: Metrics) -> None:
     """Count an error that is told to the caller, and log what nobody outside may see of it."""
     problem = problem_of(error)
-    if not exchange.is_public:  # a probe that hears that it is too early was refused nothing
+    if exchange.asks_for_verdicts:  # a probe that hears that it is too early, or a label, was refused no verdict
         metrics.rejected(problem.code)
     if problem.status == 500:
         _log.error("%s", problem.title, exc_info=error, extra={"fields": {"request_id": exchange.request_id}})

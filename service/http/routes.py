@@ -59,12 +59,13 @@ async def predict_batch(request: Request) -> Response:
 
 @router.get(
     "/health/live",
-    summary="Whether the process runs",
+    summary="Whether the process can still do its work: it runs, and has not lost its engine for good",
     response_model=schemas.Status,
-    responses=openapi.ok({"status": "live"}, "It runs"),
+    responses=openapi.ok({"status": "live"}, "It can") | openapi.problems(openapi.ENGINE_LOST),
 )
-async def live() -> Response:
+async def live(request: Request) -> Response:
     """Restart the process where this does not answer 200."""
+    serving_of(request).require_life()
     return JSONResponse({"status": "live"})
 
 
@@ -97,7 +98,8 @@ async def model(request: Request) -> Response:
     "/metrics",
     summary="Prometheus series",
     response_class=Response,
-    responses={200: {"description": "Text format", "content": {"text/plain": {"example": openapi.METRICS_EXAMPLE}}}},
+    responses=openapi.problems(openapi.UNAUTHORIZED)
+    | {200: {"description": "Text format", "content": {"text/plain": {"example": openapi.METRICS_EXAMPLE}}}},
 )
 async def metrics(request: Request) -> Response:
     """Return every series in the Prometheus text format."""

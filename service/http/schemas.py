@@ -5,7 +5,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from service.bundle import KNOWN_PARTS, Decision, Group, GroupThreshold, InputSpec, OperatingPoint, Strangers
+from service.bundle import (
+    KNOWN_PARTS,
+    Decision,
+    Group,
+    GroupThreshold,
+    InputSpec,
+    OperatingPoint,
+    ReferenceScores,
+    Strangers,
+)
 from service.inference.engine import Provider
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -148,6 +157,10 @@ class Guarantee(_Answer):
         list[GroupThreshold],
         Field(description="Thresholds of predicted groups that have their own; `threshold` is every other group's."),
     ] = []
+    reference: Annotated[
+        ReferenceScores,
+        Field(description="Calibration scores by their 1-based ranks, at most 101 of the n, for drawing."),
+    ]
 
 
 class DriftTest(_Answer):

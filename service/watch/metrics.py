@@ -52,7 +52,10 @@ class _RequestSeries:
             registry=registry,
         )
         self.rejected = Counter(
-            "mos_rejected", "Images and requests answered with a problem, by its code.", ["reason"], registry=registry
+            "mos_rejected",
+            "Images, and requests for verdicts, answered with a problem, by its code.",
+            ["reason"],
+            registry=registry,
         )
 
 
@@ -122,9 +125,20 @@ class _ModelSeries:
             "mos_threshold", "Scores at or above this are in; NaN until calibrated.", registry=registry
         )
         self.expected_in_ratio = Gauge(
-            "mos_expected_in_ratio", "Share of in-distribution images that calibration lets pass.", registry=registry
+            "mos_expected_in_ratio", "Share of images that calibration promises to let pass.", registry=registry
+        )
+        self.expected_in_ratio_bound = Gauge(
+            "mos_expected_in_ratio_bound",
+            "Least and largest share of images that calibration and the share of strangers make expected to pass.",
+            ["side"],
+            registry=registry,
         )
         self.ready = Gauge("mos_ready", "1 while /health/ready answers 200, else 0.", registry=registry)
+        self.engine_lost = Gauge(
+            "mos_engine_lost_seconds",
+            "For how long the engine has failed without passing a check, or hung; 0 while it works.",
+            registry=registry,
+        )
         self.canary_deviation = Gauge(
             "mos_canary_deviation",
             "Largest difference of a canary's scores from the expected ones; a score other than MOS in its parts' "
@@ -143,7 +157,8 @@ class _ModelSeries:
             ["statistic"],
             registry=registry,
         )
-        for gauge in (self.threshold, self.expected_in_ratio, self.canary_deviation):
+        bounds = [self.expected_in_ratio_bound.labels(side) for side in ("low", "high")]
+        for gauge in (self.threshold, self.expected_in_ratio, *bounds, self.canary_deviation):
             gauge.set(math.nan)  # 0 would be a number, and a wrong one
 
 
@@ -227,6 +242,12 @@ class Metrics:
         self._stages = _StageSeries(registry)
         self._verdicts = _VerdictSeries(registry)
         self._model = _ModelSeries(registry)
+        self._loop_lag = Histogram(
+            "mos_event_loop_lag_seconds",
+            "How much later than due a timer of the event loop was served, four times a second: probes wait as long.",
+            buckets=DURATION_SECONDS,
+            registry=registry,
+        )
         self._drift = _DriftSeries(registry)
         self._swaps = _SwapSeries(registry)
         self._feedback = _FeedbackSeries(registry)
@@ -250,21 +271,25 @@ class Metrics:
             for decision in ("in", "out"):
                 self._prediction_children[decision, group] = self._verdicts.predictions.labels(decision, group)
 
-    def describe_calibration(self, threshold: float, expected_in_ratio: float) -> None:
-        """State the threshold and the share of images expected at or above it."""
+    def describe_calibration(self, threshold: float, expected_in_ratio: float, bounds: tuple[float, float]) -> None:
+        """State the threshold, the share of images promised at or above it, and between what *bounds* it may be."""
         self._model.threshold.set(threshold)
         self._model.expected_in_ratio.set(expected_in_ratio)
+        for side, bound in zip(("low", "high"), bounds, strict=True):
+            self._model.expected_in_ratio_bound.labels(side).set(bound)
 
     def at_each_scrape(
         self,
         *,
         queue_depth: Callable[[], float],
         ready: Callable[[], float],
+        engine_lost_seconds: Callable[[], float],
         drift: Callable[[], Mapping[str, DriftState]],
     ) -> None:
-        """Take the depth of the queue, the readiness and the state of each drift test at each scrape."""
+        """Take the depth of the queue, the state of service and engine, and that of each drift test at each scrape."""
         self._stages.queue_depth.set_function(queue_depth)
         self._model.ready.set_function(ready)
+        self._model.engine_lost.set_function(engine_lost_seconds)
         for kind in KINDS:
             for name, gauge in self._drift.gauges.items():
                 gauge.labels(kind).set_function(partial(_of_drift, drift, kind, name))
@@ -325,6 +350,10 @@ class Metrics:
     def count_dropped_lines(self, log: str, count: Callable[[], float]) -> None:
         """Take the lines that *log* has dropped so far at each scrape."""
         self._dropped_lines.counts[log] = count
+
+    def loop_lag(self, seconds: float) -> None:
+        """Record by how much a timer of the event loop was late."""
+        self._loop_lag.observe(seconds)
 
     def canary(self, deviation: float) -> None:
         """Record how far the canaries are from what is expected of them."""

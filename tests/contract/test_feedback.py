@@ -73,10 +73,11 @@ def test_400_for_what_is_no_json(server: ServerProcess) -> None:
 
 
 def test_401_without_one_of_its_keys(server: ServerProcess) -> None:
-    """The answer says how to send one."""
+    """The answer says how to send one, and it is no refused image."""
     response = send(server, key="wrong")
     assert (response.status_code, problem(response).code) == (401, "unauthorized")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert server.metric('mos_rejected_total{reason="unauthorized"}') == 0
 
 
 def test_404_where_it_is_off_and_405_for_another_method(

@@ -168,7 +168,7 @@ def test_what_is_not_offered_is_an_error_the_client_can_read(client: triton.Infe
     with pytest.raises(InferenceServerException) as failure:
         client.get_model_repository_index()
     assert failure.value.status() == "404"
-    assert failure.value.message() == "There is nothing at this path; /docs lists what there is."
+    assert failure.value.message() == "There is nothing at this path; /docs, if it is on, has what there is."
 
 
 def test_a_compressed_request_is_refused_with_the_remedy(client: triton.InferenceServerClient) -> None:

@@ -2,10 +2,11 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
+from service.settings import DEFAULT_BUNDLE, Settings
 from tests.deploy.sources import ROOT, read_yaml, run
 
 COMPOSE = ROOT / "docker-compose.yml"
@@ -68,6 +69,22 @@ def test_the_calibration_job_starts_only_when_asked() -> None:
     assert mounts["/data"]["read_only"] is True
     assert not mounts["/bundle"].get("read_only", False)
     assert job["network_mode"] == "none"
+
+
+def test_the_bundle_that_is_served_is_the_one_that_is_calibrated() -> None:
+    """The two follow from the same variables with the same defaults, and unset they are the shipped bundle."""
+    [folder] = SERVICES["service"]["volumes"]
+    name = SERVICES["service"]["environment"]["MOS_BUNDLE"].removeprefix(f"{folder['target']}/")
+    [bundle] = [mount for mount in SERVICES["calibrate"]["volumes"] if mount["target"] == "/bundle"]
+    assert bundle["source"] == f"{folder['source']}/{name}"
+    assert (ROOT / re.sub(r"\$\{\w+:-(.*?)\}", r"\1", bundle["source"])).samefile(DEFAULT_BUNDLE)
+
+
+def test_a_bundle_that_is_put_in_the_place_of_another_is_seen() -> None:
+    """The mount is of the folder around it: one of the bundle itself would keep the folder that was replaced."""
+    [folder] = SERVICES["service"]["volumes"]
+    assert folder["read_only"] is True
+    assert Path(SERVICES["service"]["environment"]["MOS_BUNDLE"]).parent == Path(folder["target"])
 
 
 def test_the_gpu_overlay_asks_for_a_gpu_and_for_no_fallback() -> None:

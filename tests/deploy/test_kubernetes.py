@@ -1,5 +1,6 @@
 """The Kubernetes manifests, as files and as kustomize builds them."""
 
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -33,6 +34,12 @@ def test_the_probes_ask_the_right_question() -> None:
     paths = {kind: CONTAINER[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/health/ready", "readiness": "/health/ready", "liveness": "/health/live"}
     assert CONTAINER["startupProbe"]["failureThreshold"] * CONTAINER["startupProbe"]["periodSeconds"] >= 120
+
+
+def test_liveness_gives_the_engine_time_to_come_back() -> None:
+    """A restart costs more than a failed batch: the canaries are judged several times before it."""
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    assert settings.engine_grace_seconds >= 5 * settings.canary_interval_seconds
 
 
 def test_the_container_is_confined() -> None:
@@ -75,6 +82,14 @@ def test_the_variables_are_settings(path: Path) -> None:
     [container] = read_yaml(path)["spec"]["template"]["spec"]["containers"]
     settings = {f"MOS_{name}".upper() for name in Settings.model_fields}
     assert {variable["name"] for variable in container["env"]} <= settings
+
+
+def test_the_variables_that_comments_propose_are_settings() -> None:
+    """Whoever uncomments them has variables that the service knows, among them those of a mounted bundle."""
+    text = (BASE / "deployment.yaml").read_text(encoding="utf-8")
+    proposed = set(re.findall(r"# - \{name: (MOS_\w+)", text))
+    assert proposed >= {"MOS_BUNDLE", "MOS_BUNDLE_WATCH_SECONDS"}
+    assert proposed <= {f"MOS_{name}".upper() for name in Settings.model_fields}
 
 
 def test_everything_selects_the_pods() -> None:

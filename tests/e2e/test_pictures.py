@@ -130,12 +130,12 @@ def test_small_pictures_get_verdicts(request: pytest.FixtureRequest, bundle: str
 def test_the_shipped_model_knows_its_classes(
     shipped: ServerProcess, cifar: list[Picture], own: list[dict[str, Any]]
 ) -> None:
-    """Test pictures of its classes are mostly in, about as many as calibration promised, and mostly right."""
+    """Test pictures of its classes are mostly in, about as many as calibration makes expected, and mostly right."""
     assert {verdict["label"] for verdict in own} <= set(httpx.get(f"{shipped.url}/model", timeout=60).json()["classes"])
-    expected = shipped.metric("mos_expected_in_ratio")
-    print(f"{share_in(own):.1%} of {len(own)} CIFAR-100 test pictures are judged in; promised: {expected:.0%}")
+    low, high = (shipped.metric(f'mos_expected_in_ratio_bound{{side="{side}"}}') for side in ("low", "high"))
+    print(f"{share_in(own):.1%} of {len(own)} CIFAR-100 test pictures are judged in; expected: {low:.1%} to {high:.1%}")
     # 1,000 pictures: a share is off by 0.03 in fewer than one of ten thousand draws.
-    assert abs(share_in(own) - expected) <= 0.03
+    assert low - 0.03 <= share_in(own) <= high + 0.03
     right = [verdict["label"] == name for verdict, (name, _) in zip(own, cifar, strict=True)]
     assert sum(right) / len(right) >= 0.5
 

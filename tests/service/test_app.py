@@ -32,9 +32,22 @@ async def test_the_gauges_tell_the_calibration(tiny_bundle: Bundle) -> None:
     async with running_app(tiny_bundle.path) as running:
         assert running.sample("mos_threshold") == tiny_bundle.calibration.threshold
         assert running.sample("mos_expected_in_ratio") == 0.95
+        low, high = tiny_bundle.calibration.tpr_interval
+        assert running.sample("mos_expected_in_ratio_bound", side="low") == low
+        assert running.sample("mos_expected_in_ratio_bound", side="high") == pytest.approx(high)
         info = {"name": "tiny", "version": "1", "provider": "cpu", "precision": "float32"}
         assert running.sample("mos_model_info", model_sha256=tiny_bundle.manifest.model_sha256, **info) == 1
         assert running.sample("mos_decision_info", statistic="mos") == 1
+
+
+async def test_what_is_expected_allows_for_strangers_of_every_kind(tiny_bundle: Bundle) -> None:
+    """Where 20 % are foreign, all of them may be out and all of them may be in; the promise takes them to be out."""
+    assert tiny_bundle.calibration is not None
+    low, high = tiny_bundle.calibration.tpr_interval
+    async with running_app(tiny_bundle.path, drift_strangers_share=0.2) as running:
+        assert running.sample("mos_expected_in_ratio") == pytest.approx(0.95 * 0.8)
+        assert running.sample("mos_expected_in_ratio_bound", side="low") == pytest.approx(low * 0.8)
+        assert running.sample("mos_expected_in_ratio_bound", side="high") == pytest.approx(high * 0.8 + 0.2)
 
 
 async def test_an_uncalibrated_bundle_lives_and_gives_no_verdict(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ class GroupHead(nn.Module):
 
     def by_group(self, logits: Tensor) -> Tensor:
         """(N, C + K) -> (N, K, M), padded with minus infinity; [:, :, 0] are the *others* logits."""
-        return logits[:, self.logit_index].masked_fill(self.padding, -torch.inf)
+        padded = logits.index_select(1, self.logit_index.flatten()).view(-1, *self.logit_index.shape)
+        return padded.masked_fill(self.padding, -torch.inf)
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Each picture's sum over groups of the cross-entropy, (N,), whose mean is the paper's Eq. 2.
@@ -73,7 +74,8 @@ class GroupHead(nn.Module):
     def probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Class probabilities (N, C), *others* in each denominator, and *others* scores (N, K) (paper Eq. 1)."""
         by_group = F.softmax(self.by_group(logits), dim=2)
-        return by_group[:, self.class_group, self.class_position], by_group[:, :, 0]
+        position = self.class_group * by_group.shape[2] + self.class_position
+        return by_group.flatten(1).index_select(1, position), by_group[:, :, 0]
 
 
 def minimum_others_score(others: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """A module as one ONNX file: standardised weights folded into constants, kernels and matrices stored in half.
 
-The graph has plain convolutions. Weights are stored as float16 and widened when the model is loaded: half the file, the
-same float32 arithmetic.
+The graph has plain convolutions, between which the activations stay in the layout that ONNX Runtime's kernels want.
+Weights are stored as float16 and widened when the model is loaded: half the file, the same float32 arithmetic.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from typing import TypeVar
@@ -17,6 +18,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from training.errors import ExportError
 from training.model.backbone import Backbone
@@ -25,7 +27,6 @@ from training.model.bit import StdConv2d
 Module = TypeVar("Module", bound=nn.Module)
 
 OPSET = 20
-STORED_IN_HALF = (2, 4)  # dimensions of matrices and of kernels
 
 
 class FeaturesOnly(nn.Module):
@@ -51,22 +52,35 @@ def fold(module: Module) -> Module:
                 setattr(parent, name, FoldedNorm(child))
     with torch.no_grad():
         for parameter in folded.parameters():
-            if parameter.dim() in STORED_IN_HALF:
+            if stored_in_half(parameter.shape):
                 parameter.copy_(parameter.half().float())
     return folded
 
 
+def stored_in_half(shape: Sequence[int]) -> bool:
+    """Whether a tensor of this shape is a matrix or a kernel; one number for each channel stays in float32."""
+    return len(shape) in (2, 4) and math.prod(shape) > shape[0]
+
+
 class FoldedNorm(nn.Module):
-    """GroupNorm with scale and shift in the shape they are used in, so that the exporter keeps their names."""
+    """GroupNorm in the operations that ONNX Runtime has fast kernels for, with scale and shift under their own names.
+
+    The exporter's GroupNorm multiplies by ones and adds zeros, scales, shifts, and each of them, and the ReLU after it,
+    is a pass over the activations. Here a group is normalised as one instance; scale and shift are a 1x1 convolution of
+    each channel alone, which takes the ReLU into itself and has its output in the next convolution's layout.
+    """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
         self.groups, self.eps = norm.num_groups, norm.eps
-        self.weight = nn.Parameter(norm.weight.detach()[:, None, None].clone())  # (C, 1, 1)
-        self.bias = nn.Parameter(norm.bias.detach()[:, None, None].clone())
+        self.weight = nn.Parameter(norm.weight.detach()[:, None, None, None].clone())  # (C, 1, 1, 1)
+        self.bias = nn.Parameter(norm.bias.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return nn.functional.group_norm(x, self.groups, eps=self.eps) * self.weight + self.bias
+        channels, height, width = x.shape[1:]
+        groups = x.reshape(-1, self.groups, channels // self.groups * height * width)
+        normalised = F.instance_norm(groups, eps=self.eps).reshape(-1, channels, height, width)
+        return F.conv2d(normalised, self.weight, self.bias, groups=channels)
 
 
 def _plain(conv: StdConv2d) -> nn.Conv2d:
@@ -132,7 +146,7 @@ def _store_half(model: onnx.ModelProto) -> None:
     casts = []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or values.ndim not in STORED_IN_HALF:
+        if tensor.data_type != TensorProto.FLOAT or not stored_in_half(values.shape):
             continue
         half = values.astype(np.float16)
         if not np.array_equal(half.astype(np.float32), values):

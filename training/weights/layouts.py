@@ -25,11 +25,11 @@ def _from_hwio(tensor: Tensor) -> Tensor:
 
 
 def _from_graph(tensor: Tensor) -> Tensor:
-    """Exported scales and shifts of norms are stored in the shape they are used in, (C, 1, 1).
+    """Exported scales of norms are stored in the shape they are used in, (C, 1, 1, 1); once, shifts too, as (C, 1, 1).
 
     Exported convolutions are already standardised, and standardising them again changes nothing.
     """
-    return tensor.flatten() if tensor.dim() == 3 else tensor
+    return tensor.flatten() if tensor.dim() > 2 and tensor.numel() == len(tensor) else tensor
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from service.bundle import Manifest
 from service.errors import InputError, UnknownModel
 from service.http.exchange import exchange_of
 from service.http.judging import log_verdict, record_verdict, serving_of, take_upload
-from service.http.openapi import NOT_READY, UNAUTHORIZED, ok
+from service.http.openapi import ENGINE_LOST, NOT_READY, UNAUTHORIZED, ok
 from service.http.v2 import openapi, schemas
 from service.http.v2.tensors_in import parse, pictures
 from service.http.v2.tensors_out import JSON_SIZE_HEADER, answer, asked_for, outputs_of
@@ -55,12 +55,13 @@ async def server(request: Request) -> Response:
 
 @router.get(
     "/v2/health/live",
-    summary="Whether the process runs",
+    summary="Whether the process can still do its work",
     response_model=schemas.Live,
-    responses=ok({"live": True}, "It runs"),
+    responses=ok({"live": True}, "It can") | openapi.failures(ENGINE_LOST),
 )
-async def live() -> Response:
+async def live(request: Request) -> Response:
     """Answer as /health/live does."""
+    serving_of(request).require_life()
     return JSONResponse({"live": True})
 
 
@@ -125,6 +126,7 @@ async def infer(request: Request) -> Response:
         wanted = asked_for(parsed.request, outputs)
         images = pictures(parsed, manifest.input, serving.max_files)
         predictions = _all_or_nothing(await upload.judge_all(images))
+    require_none(upload.guard.faults)  # asked once more before the first: all verdicts are given, or none
     for index, prediction in enumerate(predictions):
         record_verdict(prediction, upload.guard, serving, exchange, index)
     verdicts = [prediction.verdict for prediction in predictions]

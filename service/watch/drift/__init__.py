@@ -13,14 +13,19 @@ quiet chart does not say that strangers are still told apart, only that nothing 
 Begin with `rejects.py`, the simpler chart; `p_values.py` has the other, and `dirichlet.py` a bound that it needs.
 """
 
+import math
 from typing import NamedTuple
 
 from service.bundle import Calibration
-from service.errors import BundleError
+from service.errors import BundleError, SettingError
 from service.watch.drift.p_values import PValuesChart
 from service.watch.drift.rejects import RejectsChart
 
 KINDS = ("rejects", "p_values")
+
+# What `rejects` can tell apart with a limit that is found at once. A calibration that rejects less is taken to reject
+# the least: the run length is longer then, never shorter.
+_LEAST_IN_CONTROL, _MOST_IN_CONTROL = 0.003, 0.95
 
 
 class DriftState(NamedTuple):
@@ -36,7 +41,8 @@ class Drift:
 
     *reject_share* is the share of rejected pictures to detect, None for twice the share in control; *run_length* the
     expected number of pictures until a false alarm, of each chart; *strangers_share* the share of foreign pictures that
-    is normal for this traffic. Raises BundleError where these and the calibration leave nothing to detect.
+    is normal for this traffic. Raises SettingError where one of these leaves nothing to detect, and BundleError where
+    the calibration does.
     """
 
     def __init__(
@@ -98,22 +104,31 @@ def _state(chart: RejectsChart | PValuesChart, alarm: bool) -> DriftState:
 
 def _in_control(calibration: Calibration, strangers_share: float) -> float:
     """p0: strangers, every one of them rejected, and the most of the rest that the calibration's interval allows."""
-    p0 = strangers_share + (1 - strangers_share) * (1 - calibration.tpr_interval[0])
-    if not (0 < p0 < 1 and 0 < calibration.confidence < 1):
+    low = calibration.tpr_interval[0]
+    if not (1 - _MOST_IN_CONTROL <= low < 1 and 0 < calibration.confidence < 1):
         raise BundleError(
-            f"A TPR interval of {calibration.tpr_interval} at a confidence of {calibration.confidence} does not say "
-            "what share of pictures is rejected in control; calibrate the bundle again."
+            f"A TPR interval of {calibration.tpr_interval} at a confidence of {calibration.confidence} leaves no share "
+            "of pictures to be rejected in control, or nearly all; calibrate the bundle again."
         )
-    return p0
+    p0 = strangers_share + (1 - strangers_share) * (1 - low)
+    if p0 > _MOST_IN_CONTROL:
+        most = math.floor(1000 * (1 - (1 - _MOST_IN_CONTROL) / low)) / 1000
+        raise SettingError(
+            f"MOS_DRIFT_STRANGERS_SHARE={strangers_share} leaves too few pictures that this calibration accepts; set "
+            f"it to {most:.3f} or less."
+        )
+    return max(p0, _LEAST_IN_CONTROL)
 
 
 def _to_detect(p0: float, reject_share: float | None) -> float:
     """p1: what was asked for, or twice p0, or half-way from p0 to 1 where twice is too much."""
     if reject_share is None:
         return min(2 * p0, (1 + p0) / 2)
-    if not p0 < reject_share < 1:
-        raise BundleError(
-            f"MOS_DRIFT_REJECT_SHARE={reject_share} must be above {p0:.4f}, the share of pictures that this "
-            "calibration rejects in control, and below 1; set it higher, or leave it out for twice that share."
+    least = p0 + p0 * (1 - p0) / 4  # odds of rejection about a quarter higher: nearer ones take too long to tell apart
+    if reject_share < least:
+        raise SettingError(
+            f"MOS_DRIFT_REJECT_SHARE={reject_share} is not far enough above {p0:.4f}, the share of pictures that this "
+            f"calibration rejects in control; set it to {math.ceil(10_000 * least) / 10_000:.4f} or more, or leave it "
+            "out for twice that share."
         )
     return reject_share

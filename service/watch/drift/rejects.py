@@ -27,12 +27,14 @@ _FINEST_GRID = 20
 def reference_value(p0: float, p1: float) -> Fraction:
     """Return gamma between *p0* and *p1*, rounded, so that the statistic lives on the multiples of 1/denominator.
 
-    Between the two it must stay: at p0 the statistic then falls on average and at p1 it rises.
+    Rounding takes it no more than half-way to either: at p0 the statistic falls on average, at p1 it rises, and neither
+    so slowly that the limit would have to be far away.
     """
     r1 = -math.log((1 - p1) / (1 - p0))
     r2 = math.log(p1 * (1 - p0) / (p0 * (1 - p1)))
-    denominator = max(_FINEST_GRID, math.ceil(r2 / r1))
-    while not p0 < (gamma := Fraction(r1 / r2).limit_denominator(denominator)) < p1:
+    exact = r1 / r2
+    denominator = max(_FINEST_GRID, math.ceil(1 / exact))
+    while not (p0 + exact) / 2 < (gamma := Fraction(exact).limit_denominator(denominator)) < (exact + p1) / 2:
         denominator *= 2
     return gamma
 

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from service.bundle import Bundle
+from service.bundle import Bundle, ReferenceScores
 from service.http import schemas
-from service.http.answers import model_card
+from service.http.answers import model_card, thinned
 from tests.service.bundle.parts import a_grouped_calibration, a_judged_calibration
 from tests.service.running_app import RunningApp, running_app
 
@@ -54,3 +54,23 @@ def test_the_model_card_tells_the_thresholds_of_groups(tiny_bundle: Bundle) -> N
     assert card.guarantee is not None
     assert card.guarantee.group_thresholds == grouped.group_thresholds
     assert card.threshold == grouped.threshold
+
+
+async def test_the_model_card_tells_enough_scores_to_draw_them(running: RunningApp, tiny_bundle: Bundle) -> None:
+    """No more than 101 of the calibration's scores by their ranks, evenly, the lowest and the highest among them."""
+    calibration = tiny_bundle.calibration
+    assert calibration is not None
+    told = (await running.client.get("/model")).json()["guarantee"]["reference"]
+    known = dict(zip(calibration.reference.ranks, calibration.reference.scores, strict=True))
+    assert len(told["ranks"]) == 101
+    assert [known[rank] for rank in told["ranks"]] == told["scores"]
+    assert (told["ranks"][0], told["ranks"][-1]) == (1, calibration.n)
+    assert max(b - a for a, b in zip(told["ranks"], told["ranks"][1:], strict=False)) == 2
+
+
+def test_few_scores_are_all_told() -> None:
+    """A reference that is small already stays as it is."""
+    reference = ReferenceScores(ranks=[1, 2, 7], scores=[-0.9, -0.5, -0.1])
+    assert thinned(reference) == reference
+    alone = ReferenceScores(ranks=[1], scores=[-0.9])
+    assert thinned(alone) == alone

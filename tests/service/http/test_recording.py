@@ -4,10 +4,13 @@ import logging
 
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.routing import Route
 
 from service.errors import NotReady
-from service.http.exchange import Exchange
+from service.http.exchange import VERDICT_ROUTES, Exchange
 from service.http.recording import record_exchange, record_problem, record_stage
+from service.http.routes import router
+from service.http.v2.routes import router as v2_router
 from service.watch.metrics import Metrics
 from tests.service.running_app import RunningApp
 from tests.tiny_bundle import png
@@ -58,18 +61,21 @@ async def test_a_problem_has_its_code_in_the_line(running: RunningApp, caplog: p
 
 
 @pytest.mark.parametrize(
-    ("route", "status", "level"),
+    ("route", "is_public", "status", "level"),
     [
-        ("/predict", 200, "INFO"),
-        ("/predict", 500, "ERROR"),
-        ("/metrics", 200, "DEBUG"),
-        ("/health/ready", 503, "DEBUG"),
+        ("/predict", False, 200, "INFO"),
+        ("/predict", False, 500, "ERROR"),
+        ("/metrics", True, 200, "DEBUG"),
+        ("/metrics", False, 401, "INFO"),
+        ("/health/ready", True, 503, "DEBUG"),
     ],
 )
-def test_a_line_is_as_loud_as_it_is_new(route: str, status: int, level: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_as_loud_as_it_is_new(
+    route: str, is_public: bool, status: int, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Failures stand out, and what is asked every few seconds stays quiet."""
     with caplog.at_level(logging.DEBUG, "service.request"):
-        record_exchange(Exchange("id", route, 0.0, status=status), "GET", Metrics(CollectorRegistry()))
+        record_exchange(Exchange("id", route, 0.0, is_public, status=status), "GET", Metrics(CollectorRegistry()))
     assert [record.levelname for record in caplog.records] == [level]
 
 
@@ -83,10 +89,16 @@ def test_the_cause_of_an_internal_error_is_logged_under_the_id(caplog: pytest.Lo
     assert record.exc_info[1] is error
 
 
-def test_a_probe_that_comes_too_early_is_no_reject() -> None:
-    """Otherwise every start of a service would look like refused images."""
+def test_only_what_was_to_be_judged_is_a_reject() -> None:
+    """Otherwise a start, a label without its key or a mistyped path would look like refused images."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    for route in ("/health/ready", "/predict"):
+    for route in ("/health/ready", "/feedback", "/model", "/docs", "other", "/predict"):
         record_problem(NotReady("The service is starting."), Exchange("id", route, 0.0), metrics)
     assert registry.get_sample_value("mos_rejected_total", {"reason": "not_ready"}) == 1
+
+
+def test_every_route_that_takes_images_counts_what_it_refuses() -> None:
+    """A new one that is forgotten here would refuse unseen."""
+    routes = [route for part in (router, v2_router) for route in part.routes if isinstance(route, Route)]
+    assert {route.path for route in routes if "POST" in (route.methods or ())} == VERDICT_ROUTES

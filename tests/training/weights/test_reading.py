@@ -263,6 +263,18 @@ def test_a_bundle_gives_its_backbone_and_group_head() -> None:
     assert {weight.dtype} | {value.dtype for value in read.backbone.values()} == {torch.float32}
 
 
+@pytest.mark.parametrize("shape", [(-1, 1, 1), (-1, 1, 1, 1)], ids=["once", "now"])
+def test_norms_are_read_in_any_shape_that_graphs_have_stored_them_in(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shape is the one they were used in: a bundle of an older graph is still where a run may start."""
+    wanted = backbone("R11-tiny").state_dict()
+    stored = {f"backbone.{key}": value.reshape(shape) if "norm" in key else value for key, value in wanted.items()}
+    monkeypatch.setattr(weights, "read_tensors", lambda file: stored)
+    read = read_weights(Path("model.onnx")).backbone
+    assert {key: value.shape for key, value in read.items()} == {key: value.shape for key, value in wanted.items()}
+
+
 @pytest.mark.parametrize("name", KNOWN_BITS)
 def test_the_shapes_tell_the_backbone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each backbone of the table is told from all others by the shapes of its weights alone."""

@@ -179,7 +179,7 @@ async def test_unready_is_unready_on_every_door(running: RunningApp) -> None:
         await infer(running, RED),
     ):
         assert response.status_code == 503
-        assert response.json()["error"].startswith("The engine failed")
+        assert response.json()["error"].startswith("The engine fails")
         assert int(response.headers["Retry-After"]) >= 1
     assert (await running.client.get("/v2/health/live")).json() == {"live": True}
 

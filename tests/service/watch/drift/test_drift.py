@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.bundle import Bundle, Calibration
-from service.errors import BundleError
+from service.errors import BundleError, SettingError
 from service.watch.drift import KINDS, Drift
 from tests.service.watch.drift.calibrations import calibrated_on, evenly
 
@@ -118,14 +118,43 @@ def test_twice_the_share_is_below_1() -> None:
     assert drift.in_control_reject_share < drift.reject_share == pytest.approx((1 + 0.62) / 2)
 
 
-@pytest.mark.parametrize("share", [0.01, 0.05, 1.0])
-def test_a_share_that_control_has_is_refused(share: float) -> None:
-    """With a sentence that names the setting and what it must be."""
-    with pytest.raises(BundleError, match=r"MOS_DRIFT_REJECT_SHARE=.* must be above 0\.0500"):
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.0501, 0.0618])
+def test_a_share_too_near_to_that_in_control_is_refused(share: float) -> None:
+    """With a sentence that names the setting and the nearest share, which is taken."""
+    with pytest.raises(SettingError, match=rf"MOS_DRIFT_REJECT_SHARE={share} .* above 0\.0500, .* 0\.0619 or more"):
         a_drift(reject_share=share)
+    assert a_drift(reject_share=0.0619).reject_share == 0.0619
 
 
-@pytest.mark.parametrize("changes", [{"tpr_interval": (0.0, 0.5)}, {"tpr_interval": (1.0, 1.0)}, {"confidence": 1.0}])
+def test_strangers_who_leave_nothing_to_watch_are_refused() -> None:
+    """With a sentence that names the setting and the most that it may be, which is taken."""
+    half = calibrated_on(evenly(728), tpr_interval=(0.4, 0.5))
+    with pytest.raises(SettingError, match=r"MOS_DRIFT_STRANGERS_SHARE=0\.9 .* 0\.874 or less"):
+        a_drift(half, strangers_share=0.9)
+    assert a_drift(half, strangers_share=0.874).in_control_reject_share == pytest.approx(0.9496)
+
+
+def test_a_calibration_that_rejects_next_to_nothing_is_watched() -> None:
+    """It is taken to reject the least share that the chart of rejects can hold: alarms come later, not sooner."""
+    nothing = calibrated_on(evenly(728), threshold=0.0, tpr_interval=(0.9999, 1.0))
+    assert a_drift(nothing).in_control_reject_share == 0.003
+    assert a_drift(nothing).reject_share == 0.006
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"strangers_share": 0.9}, {"reject_share": 0.999999}, {"reject_share": 0.0619}, {"run_length": 100}],
+)
+def test_whatever_the_settings_allow_has_limits(settings: dict[str, float]) -> None:
+    """At the ends of what they may be, with the longest run length but for its own end."""
+    for state in a_drift(**{"run_length": 1e12, **settings}).states.values():
+        assert 0 < state.limit < 100
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tpr_interval": (0.0, 0.5)}, {"tpr_interval": (0.04, 0.06)}, {"tpr_interval": (1.0, 1.0)}, {"confidence": 1.0}],
+)
 def test_a_calibration_that_promises_nothing_is_refused(changes: dict[str, object]) -> None:
     """Neither chart could have a limit."""
     with pytest.raises(BundleError, match="calibrate the bundle again"):

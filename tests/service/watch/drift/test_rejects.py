@@ -71,6 +71,18 @@ def test_the_reference_value_lies_between_the_shares(p0: float, p1: float) -> No
     assert p0 < reference_value(p0, p1) < p1
 
 
+@pytest.mark.parametrize("p0", [0.003, 0.05189, 0.335, 0.5, 0.6, 0.9, 0.95])
+@pytest.mark.parametrize("nearness", [0.25, 0.5, 1])
+def test_the_chain_is_small_for_every_pair_of_shares_that_is_allowed(p0: float, nearness: float) -> None:
+    """Its limit is found by walking its states, each in a time that grows with the denominator."""
+    p1 = p0 + nearness * p0 * (1 - p0)
+    gamma = reference_value(p0, p1)
+    assert gamma.denominator <= max(40, 1 / p0)
+    # Fast enough from p0, too: a statistic that hardly falls has its limit far away, on a coarse grid as on a fine one.
+    assert gamma - p0 >= (p1 - p0) / 5
+    assert p1 - gamma >= (p1 - p0) / 5
+
+
 def test_the_reference_value_is_rounded_to_a_coarse_grid() -> None:
     """0.0724 becomes 1/14, so that a limit of 6 has 84 states."""
     assert reference_value(0.05, 0.1) == FOURTEENTH
