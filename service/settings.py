@@ -55,8 +55,8 @@ class Settings(BaseSettings):
     api_keys_file: Annotated[
         FilePath | None,
         Field(
-            description="File with one API key a line; when set, every route but /health/*, /v2/health/* and /metrics "
-            "asks for one. A file that changes is taken without a restart."
+            description="File with one API key a line; when set, every route but /health/*, /v2/health/*, /metrics and the "
+            "page asks for one. A file that changes is taken without a restart."
         ),
     ] = None
     metrics: Annotated[
@@ -66,6 +66,10 @@ class Settings(BaseSettings):
     docs: Annotated[
         Literal["on", "off"],
         Field(description="Whether /docs and /openapi.json are there; with `off` they are 404."),
+    ] = "on"
+    page: Annotated[
+        Literal["on", "off"],
+        Field(description="Whether the page for people is there, on /; with `off` it is 404."),
     ] = "on"
 
     max_batch_size: Annotated[int, Field(ge=1, le=1024, description="Most images in one run of the model.")] = 32
@@ -141,8 +145,6 @@ class Settings(BaseSettings):
         PositiveFloat,
         Field(description="Longest time from SIGTERM to the exit, in which accepted requests are answered."),
     ] = 20.0
-
-    page: Annotated[Literal["on", "off"], Field(description="Whether GET / shows the page for people.")] = "on"
 
     log_format: Annotated[Literal["json", "text"], Field(description="Form of a log line.")] = "json"
     log_level: Annotated[
