@@ -105,9 +105,9 @@ def accepted_were_asked_about_more(manifest: Manifest, generator: np.random.Gene
 
 
 def lines_are_a_tail(manifest: Manifest, generator: np.random.Generator) -> list[Line]:
-    """The files of four fifths of the traffic have rotated away, and labels of all of it are there."""
-    pictures = requests(generator, [1] * 2_000)
-    return verdicts(manifest, pictures[-400:], OLD) + asked(generator, pictures, OLD, of_in=0.4, of_out=0.9)
+    """The files of most of the traffic have rotated away, and labels of all of it are there."""
+    pictures = requests(generator, [1] * 4_000)
+    return verdicts(manifest, pictures[-150:], OLD) + asked(generator, pictures, OLD, of_in=0.6, of_out=0.9)
 
 
 def batches_are_alike(manifest: Manifest, generator: np.random.Generator) -> list[Line]:

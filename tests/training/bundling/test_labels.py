@@ -138,10 +138,10 @@ def test_a_request_id_that_comes_again_tells_nothing(manifest: Manifest, tmp_pat
 
 def test_the_latest_label_of_a_picture_counts(manifest: Manifest, tmp_path: Path) -> None:
     """People correct themselves, and files come in any order; the same line twice is no correction."""
-    times = [("in", "05:00"), ("in", "05:00"), ("out", "07:00"), ("in", "06:00")]
+    times = [("in", "05:00"), ("in", "05:00"), ("in", "07:00"), ("out", "06:00")]
     labels = [feedback_line("a", label, time=f"2026-01-02T03:{time}.000+00:00") for label, time in times]
     found = read(manifest, tmp_path, verdict_line(manifest, "a", -0.3, "in"), *labels)
-    assert [label.is_in for label in found.usable] == [False]
+    assert [label.is_in for label in found.usable] == [True]
     assert found.ignored[EARLIER] == 2
 
 
