@@ -147,11 +147,17 @@ def a_picture_comes_again(manifest: Manifest, generator: np.random.Generator) ->
     ],
 )
 def test_the_promise_holds(case: Lines, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """No more recalibrations break it than may; of a picture's score, one minus the threshold is the true TPR."""
+    """No more recalibrations break it than may; of a picture's score, one minus the threshold is the true TPR.
+
+    Few labels may be refused now and then, but not often.
+    """
     generator = np.random.default_rng(0)
-    broken = 0
+    broken = refused = 0
     for _ in range(RECALIBRATIONS):
         scores = kept_scores(tiny_bundle.manifest, tmp_path, case(tiny_bundle.manifest, generator), OLD)
-        assert len(scores) >= minimum_count(0.95, 0.95)
-        broken += choose(scored(scores), certified(0.95)).threshold > 0.05
+        if len(scores) < minimum_count(0.95, 0.95):
+            refused += 1
+        else:
+            broken += choose(scored(scores), certified(0.95)).threshold > 0.05
     assert broken <= BROKEN_AT_MOST
+    assert refused <= RECALIBRATIONS / 4
