@@ -55,8 +55,8 @@ class Settings(BaseSettings):
     api_keys_file: Annotated[
         FilePath | None,
         Field(
-            description="File with one API key a line; when set, every route but /health/*, /v2/health/*, /metrics and the "
-            "page asks for one. A file that changes is taken without a restart."
+            description="File with one API key a line; when set, every route but /health/*, /v2/health/*, /metrics and "
+            "the page asks for one. A file that changes is taken without a restart."
         ),
     ] = None
     metrics: Annotated[

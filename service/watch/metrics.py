@@ -122,7 +122,9 @@ class _ModelSeries:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.threshold = Gauge(
-            "mos_threshold", "Scores at or above this are in; NaN until calibrated.", registry=registry
+            "mos_threshold",
+            "Scores at or above this are in, except in groups with thresholds of their own; NaN until calibrated.",
+            registry=registry,
         )
         self.expected_in_ratio = Gauge(
             "mos_expected_in_ratio", "Share of images that calibration promises to let pass.", registry=registry

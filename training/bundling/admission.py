@@ -29,6 +29,7 @@ class Admitted:
 
     data: DataSet
     rows: NDArray[np.int64]  # (n,) of the set that they were taken from
+    hashes: NDArray[np.uint64]  # (n,) of their content
     about: dict[str, JsonValue]
 
 
@@ -59,7 +60,7 @@ def admit(data: DataSet, bundle: Bundle) -> Admitted:
     kept = data.select(rows)
     compared = None if fitted is None else len(fitted)
     told = {"repeats_left_out": len(data) - len(rows), "fitted_pictures_compared": compared}
-    return Admitted(kept, rows, {**kept.fingerprint(), **told})
+    return Admitted(kept, rows, hashes[rows], {**kept.fingerprint(), **told})
 
 
 def _fitted_hashes(bundle: Bundle) -> NDArray[np.uint64] | None:

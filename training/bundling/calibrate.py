@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from service.bundle import Bundle, Calibration, Manifest, ReferenceScores, read_bundle, write_calibration
 from training.bundling.admission import admit
 from training.bundling.card import card_files
-from training.bundling.guarantee import minimum_count, rank
+from training.bundling.guarantee import minimum_count, pictures_for_width, rank
 from training.bundling.methods import Method
 from training.bundling.operating_points import TPRS, operating_points
 from training.bundling.spread import lines, spread
@@ -56,6 +56,7 @@ def calibrate(
     Raises CalibrationError when there are too few pictures for the method, DataError for pictures that the model was
     fitted on.
     """
+    pictures_for_width(interval_width, method, tpr, confidence)  # refuses a width before anything is scored
     bundle = read_bundle(bundle_path)
     rule = rule_of(bundle.manifest, tpr, confidence, method, per_group=per_group)
     pictures, labels = _calibration_pictures(data_path, bundle.manifest.classes)
@@ -63,26 +64,23 @@ def calibrate(
     admitted = admit(pictures, bundle)
     data = admitted.data
     check_count(len(data), rule, str(data_path))
-    groups = None if group_by is None else by_pattern(data.paths, group_by)
+    series = None if group_by is None else by_pattern(data.paths, group_by)
     foreign = read_strangers(strangers or {})
     outputs = score_pictures(bundle, data, ["score", "class_index"])
     scored = Scored.of(outputs, bundle.manifest.group_of_class)
     judged = judge_strangers(bundle, foreign, data) if foreign else None
-    calibration = fit(
-        scored,
-        bundle,
-        rule,
-        data=admitted.about,
-        correct=None if labels is None else outputs["class_index"] == labels[admitted.rows],
-        strangers=judged,
-    )
+    correct = None if labels is None else outputs["class_index"] == labels[admitted.rows]
+    calibration = fit(scored, bundle, rule, data=admitted.about, correct=correct, strangers=judged)
     card = card_files(bundle.manifest, calibration, scored, judged, interval_width=interval_width)
     write_calibration(bundle_path, calibration, card)
-    if groups is not None:
-        names, series = groups
-        for line in lines(spread(choose(scored, rule).accept(scored), series, names)):
-            say(line)
+    if series is not None:
+        _say_spread(choose(scored, rule).accept(scored), *series)
     return calibration
+
+
+def _say_spread(accepted: NDArray[np.bool_], names: Sequence[str], series: NDArray[np.int64]) -> None:
+    for line in lines(spread(accepted, series, names)):
+        say(line)
 
 
 def rule_of(manifest: Manifest, tpr: float, confidence: float, method: Method, *, per_group: bool) -> Rule:
@@ -95,8 +93,8 @@ def check_count(n: int, rule: Rule, source: str) -> None:
     """Raise CalibrationError where n pictures are too few for the rule."""
     if n < (required := minimum_count(rule.tpr, rule.confidence, rule.method)):
         raise CalibrationError(
-            f"{source} has {n} pictures, too few for a {rule.method} threshold at {rule.tpr:.0%} and "
-            f"{rule.confidence:.0%} confidence; give at least {required}."
+            f"{source} has {n} pictures, too few for a {rule.method} threshold at {100 * rule.tpr:g} % and "
+            f"{100 * rule.confidence:g} % confidence; give at least {required}."
         )
 
 

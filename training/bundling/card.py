@@ -83,7 +83,7 @@ def markdown(manifest: Manifest, calibration: Calibration, *, interval_width: fl
     """The card as text; figures of foreign pictures are of those scaled to one's own size unless they say otherwise."""
     sections = [
         f"# {manifest.name} {manifest.version}: what gets in",
-        f"{guarantee(calibration)} What decides is `{manifest.decided_by}`.",
+        f"{guarantee(manifest, calibration)} What decides is `{manifest.decided_by}`.",
         " ".join(filter(None, [width_sentence(calibration, interval_width), about_pictures(calibration)])),
         _markdown_table(table(manifest, calibration)),
         *_explanations(manifest, calibration),

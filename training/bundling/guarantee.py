@@ -37,7 +37,8 @@ def threshold_rank(n: int, tpr: float, confidence: float) -> int:
     """
     if n < (needed := minimum_count(tpr, confidence)):
         raise CalibrationError(
-            f"{n} scores are too few to promise {tpr:.0%} with {confidence:.0%} confidence; give at least {needed}."
+            f"{n} scores are too few to promise {100 * tpr:g} % with {100 * confidence:g} % confidence; give at least "
+            f"{needed}."
         )
     # The probability falls with k; its inverse is found on the integers, where it is exact.
     return bisect_left(range(1, n + 1), True, key=lambda k: promise_kept(n, k, tpr) < confidence)

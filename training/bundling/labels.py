@@ -1,31 +1,36 @@
-"""Labels that operators gave to served pictures: the service's feedback lines, each with the score of its verdict.
+"""Labels that operators gave to served pictures: the service's feedback lines, each with the score of its verdict line.
 
-A score is the model's, whatever threshold was in force, so lines of several thresholds go together and those of another
-model never do. A feedback line tells its picture's score where the service still knew it; else the verdict line of the
-same request and place does. What cannot be used is counted by its reason.
+Only what the bundle's thresholds judged counts: `in` and `out` mean other ranges of scores under another threshold, and
+scores of another model mean nothing here. A label counts where its picture's verdict line is at hand, so that the
+pictures of those lines are what the labels are a sample of, whatever was not logged, was dropped or has rotated away.
+A picture that was served again, a still one, counts once: it is known by its predicted class and score, which are
+hardly ever the same of two pictures. What cannot be used is counted by its reason. The order of lines does not matter.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from service.bundle import Manifest
 from training.errors import DataError
 
 OTHER_LINES = "lines that are torn, damaged or of another kind"
 EARLIER = "labels that a later one of the same picture replaces"
+AGAIN = "labels of pictures that came and were labelled again, by predicted class and score"
 UNKNOWN_CLASS = "labels of a class that the model does not know"
-NO_VERDICT = "labels without a score and without a verdict line"
+NO_VERDICT = "labels without a verdict line"
 SEVERAL_VERDICTS = "labels of a request id that has several verdict lines"
 OTHER_MODEL = "labels of pictures that another model or version judged"
+OTHER_THRESHOLD = "labels of pictures that another threshold than the bundle's judged"
 
 Key = tuple[str, int]  # a request's id, and the picture's place in it
+Picture = tuple[str, float]  # its predicted class and its score
 
 
 class _Line(BaseModel, frozen=True):
@@ -38,55 +43,50 @@ class _Line(BaseModel, frozen=True):
 
 
 class VerdictLine(_Line, frozen=True):
-    """What the service decided on a picture; `sampled` is the share of verdicts that are written."""
+    """What the service decided on a picture."""
 
     kind: Literal["verdict"]
     model: str
     version: str
-    model_sha256: str
+    model_sha256: str | None = None
+    threshold: FiniteFloat
     label: str
+    group: str
     decision: Literal["in", "out"]
     score: FiniteFloat
-    sampled: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @property
+    def picture(self) -> Picture:
+        """What is the same of a picture that is served again."""
+        return self.label, self.score
 
 
 class FeedbackLine(_Line, frozen=True):
-    """What an operator said of a picture, and what the service still knew of its verdict."""
+    """What an operator said of a picture, and its score where the service still knew it."""
 
     kind: Literal["feedback"]
+    time: AwareDatetime
     label: str  # in, out or a class
-    decision: Literal["in", "out", "unknown"] = "unknown"
-    model: str | None = None
-    version: str | None = None
-    model_sha256: str | None = None
     score: FiniteFloat | None = None
-    predicted: str | None = None
 
 
 class Label(NamedTuple):
     """A served picture that somebody labelled."""
 
+    key: Key
     is_in: bool
     score: float
     decision: Literal["in", "out"]  # what the service had decided
-    group: int | None  # place of the predicted group in the manifest, where it is known
+    group: int  # place of the predicted group in the manifest
 
 
-class Served(NamedTuple):
-    """How many pictures of each decision the model judged, as verdict lines tell, of which only a share is written."""
-
-    accepted: float
-    rejected: float
-    lines: float  # as many lines of one share as would tell it as well
-
-
-@dataclass
+@dataclass(frozen=True)
 class Labels:
-    """The labels that can be used, why others cannot, and what was served; None without verdict lines."""
+    """The labels that can be used, why others cannot, and the number of pictures of each decision that were logged."""
 
-    usable: list[Label] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)
-    served: Served | None = None
+    usable: list[Label]
+    ignored: Counter[str]
+    logged: Counter[str]
 
 
 _ANY_LINE: TypeAdapter[VerdictLine | FeedbackLine] = TypeAdapter(
@@ -94,30 +94,25 @@ _ANY_LINE: TypeAdapter[VerdictLine | FeedbackLine] = TypeAdapter(
 )
 
 
-def read_labels(files: Iterable[Path], manifest: Manifest) -> Labels:
-    """The labels in files of JSON lines, verdict and feedback lines in any order. Raises DataError for a missing file.
+def read_labels(files: Iterable[Path], manifest: Manifest, thresholds: Sequence[float]) -> Labels:
+    """The labels in files of JSON lines, verdict and feedback lines in any order, under `thresholds` (K,) of groups.
 
-    Of several labels of one picture the last counts. Lines that are there twice, as in copies of rotated files, count
-    once.
+    Of several labels of one picture the latest counts. Lines that are there twice, as in copies of rotated files, count
+    once. Raises DataError for a missing file.
     """
-    labels = Labels()
+    ignored: Counter[str] = Counter()
     verdicts: dict[Key, set[VerdictLine]] = {}
-    feedback: dict[Key, FeedbackLine] = {}
-    for line in _lines(files, labels.ignored):
+    feedback: set[FeedbackLine] = set()
+    for line in _lines(files, ignored):
         if isinstance(line, VerdictLine):
             verdicts.setdefault(line.key, set()).add(line)
         else:
-            earlier = feedback.get(line.key)
-            labels.ignored[EARLIER] += earlier is not None and earlier != line
-            feedback[line.key] = line
-    labels.served = _served(verdict for same in verdicts.values() for verdict in same if _is_of(verdict, manifest))
-    for line in feedback.values():
-        found = _label(line, verdicts.get(line.key, set()), manifest)
-        if isinstance(found, Label):
-            labels.usable.append(found)
-        else:
-            labels.ignored[found] += 1
-    return labels
+            feedback.add(line)
+    in_force = {group.name: threshold for group, threshold in zip(manifest.groups, thresholds, strict=True)}
+    judged = {key: _the_verdict(same, manifest, in_force) for key, same in verdicts.items()}
+    pictures = {found.picture: found.decision for found in judged.values() if isinstance(found, VerdictLine)}
+    labels = _labels(_latest(feedback, ignored), judged, manifest, ignored)
+    return Labels(list(labels.values()), ignored, Counter(pictures.values()))
 
 
 def _lines(files: Iterable[Path], ignored: Counter[str]) -> Iterator[VerdictLine | FeedbackLine]:
@@ -134,38 +129,56 @@ def _lines(files: Iterable[Path], ignored: Counter[str]) -> Iterator[VerdictLine
             raise DataError(f"{file} cannot be read ({why}); name a file of the service's JSON lines.") from error
 
 
-def _label(line: FeedbackLine, verdicts: set[VerdictLine], manifest: Manifest) -> Label | str:
-    """The label with its score, or the reason why there is none."""
-    if line.label not in ("in", "out", *manifest.classes):
-        return UNKNOWN_CLASS
-    is_in = line.label != "out"
-    if line.score is not None and line.decision != "unknown":
-        if not _is_of(line, manifest):
-            return OTHER_MODEL
-        return Label(is_in, line.score, line.decision, _group(line.predicted, manifest))
-    if len(verdicts) != 1:
-        return SEVERAL_VERDICTS if verdicts else NO_VERDICT
+def _the_verdict(verdicts: set[VerdictLine], manifest: Manifest, in_force: Mapping[str, float]) -> VerdictLine | str:
+    """The verdict of one place in a request, or the reason why it cannot be used."""
+    if len(verdicts) > 1:
+        return SEVERAL_VERDICTS
     (verdict,) = verdicts
     if not _is_of(verdict, manifest):
         return OTHER_MODEL
-    return Label(is_in, verdict.score, verdict.decision, _group(verdict.label, manifest))
+    return verdict if verdict.threshold == in_force.get(verdict.group) else OTHER_THRESHOLD
 
 
-def _served(verdicts: Iterable[VerdictLine]) -> Served | None:
-    stands_for: dict[str, list[float]] = {"in": [], "out": []}
-    for verdict in verdicts:
-        stands_for[verdict.decision].append(1 / verdict.sampled)
-    accepted, rejected = sum(stands_for["in"]), sum(stands_for["out"])
-    squares = sum(weight**2 for weights in stands_for.values() for weight in weights)
-    # Kish's effective sample size; of lines of one share it is their number.
-    return Served(accepted, rejected, (accepted + rejected) ** 2 / squares) if squares else None
+def _latest(feedback: Iterable[FeedbackLine], ignored: Counter[str]) -> list[FeedbackLine]:
+    """The latest line of each key, in the order of time; at one moment, in an order that no file decides."""
+    latest: dict[Key, FeedbackLine] = {}
+    for line in sorted(feedback, key=lambda line: (line.time, line.label, line.key)):
+        ignored[EARLIER] += latest.pop(line.key, None) is not None
+        latest[line.key] = line
+    return list(latest.values())
 
 
-def _is_of(line: VerdictLine | FeedbackLine, manifest: Manifest) -> bool:
-    if line.model_sha256 is not None:
-        return line.model_sha256 == manifest.model_sha256
-    return (line.model, line.version) == (manifest.name, manifest.version)
+def _labels(
+    feedback: Iterable[FeedbackLine],
+    judged: Mapping[Key, VerdictLine | str],
+    manifest: Manifest,
+    ignored: Counter[str],
+) -> dict[Picture, Label]:
+    """The label of each picture: its latest, as `feedback` comes in the order of time."""
+    labels: dict[Picture, Label] = {}
+    for line in feedback:
+        verdict = _labelled_verdict(line, judged, manifest)
+        if isinstance(verdict, str):
+            ignored[verdict] += 1
+            continue
+        ignored[AGAIN] += verdict.picture in labels
+        group = [group.name for group in manifest.groups].index(verdict.group)
+        labels[verdict.picture] = Label(line.key, line.label != "out", verdict.score, verdict.decision, group)
+    return labels
 
 
-def _group(label: str | None, manifest: Manifest) -> int | None:
-    return manifest.group_of_class[manifest.classes.index(label)] if label in manifest.classes else None
+def _labelled_verdict(
+    line: FeedbackLine, judged: Mapping[Key, VerdictLine | str], manifest: Manifest
+) -> VerdictLine | str:
+    if line.label not in ("in", "out", *manifest.classes):
+        return UNKNOWN_CLASS
+    verdict = judged.get(line.key, NO_VERDICT)
+    if isinstance(verdict, VerdictLine) and line.score not in (None, verdict.score):
+        return NO_VERDICT  # the id came again, and the line of the picture that was labelled is not here
+    return verdict
+
+
+def _is_of(verdict: VerdictLine, manifest: Manifest) -> bool:
+    if verdict.model_sha256 is not None:
+        return verdict.model_sha256 == manifest.model_sha256
+    return (verdict.model, verdict.version) == (manifest.name, manifest.version)

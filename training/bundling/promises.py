@@ -5,7 +5,7 @@ Made here once, for the card and for the terminal.
 
 from __future__ import annotations
 
-from service.bundle import Calibration, Manifest
+from service.bundle import Calibration, LetIn, Manifest
 from training.bundling.guarantee import minimum_count, pictures_for_width, promise_kept, rank, tpr_interval
 from training.bundling.methods import Method, promise
 
@@ -20,16 +20,17 @@ EACH_BY_ITSELF = (
 Row = list[str]
 
 
-def guarantee(calibration: Calibration) -> str:
+def guarantee(manifest: Manifest, calibration: Calibration) -> str:
     """What the thresholds promise, as a sentence."""
     promised = promise(Method(calibration.method), calibration.tpr, calibration.confidence)
     low, high = calibration.tpr_interval
     between = f"the true TPR lies between {100 * low:.2f} and {100 * high:.2f} %"
     at = f"{calibration.threshold:.6g}, rank {calibration.k} from the lowest of {calibration.n} pictures"
     if groups := len(calibration.group_thresholds):
+        others = f" Any other group has the threshold of all, {at}." if groups < len(manifest.groups) else ""
         return (
-            f"In each of {groups} predicted groups, at a threshold of its own, {promised}. Any other group has the "
-            f"threshold of all, {at}. Over all groups {between}."
+            f"In each of {groups} predicted groups, at a threshold of its own, {promised}.{others} Over all groups "
+            f"{between}."
         )
     kept = promise_kept(calibration.n, calibration.k, calibration.tpr)
     return (
@@ -73,20 +74,30 @@ def groups_table(manifest: Manifest, calibration: Calibration) -> list[Row]:
 
 
 def width_sentence(calibration: Calibration, width: float) -> str:
-    """How many pictures would narrow the interval of the true TPR to a width. Raises CalibrationError."""
-    low, high = calibration.tpr_interval
+    """How many pictures would narrow the interval of the true TPR to a width. Raises CalibrationError.
+
+    Of one threshold for all; what the same takes where groups have their own depends on how pictures fall into them.
+    """
     needed = pictures_for_width(width, Method(calibration.method), calibration.tpr, calibration.confidence)
     points = f"{100 * width:g} point{'' if width == 0.01 else 's'}"
-    sentence = f"To know the true TPR within {points}, from end to end of its interval: {needed:,} pictures"
+    within = f"within {points}, from end to end of its interval"
+    if calibration.group_thresholds:
+        return f"To know the true TPR of one threshold for all groups {within}: {needed:,} pictures."
+    low, high = calibration.tpr_interval
+    sentence = f"To know the true TPR {within}: {needed:,} pictures"
     return f"{sentence} (now {calibration.n:,}, within {100 * (high - low):.2f})."
 
 
 def about_pictures(calibration: Calibration) -> str:
-    """What is known of the calibration pictures: copies, and whether the model was fitted on any."""
+    """What is known of the calibration pictures: labels, copies, and whether the model was fitted on any."""
     data = calibration.data
     sentences = []
     if labels := data.get("labels"):
         sentences.append(f"Made with {labels} labels that operators gave to served pictures.")
+    if "labelled_out" in data:
+        out = LetIn.model_validate(data["labelled_out"])
+        interval = f"[{percent(out.interval[0])}, {percent(out.interval[1])}]"
+        sentences.append(f"Of {out.n:,} pictures that were labelled out, {percent(out.share)} get in {interval}.")
     read = data.get("pictures_in", data)
     if not isinstance(read, dict) or "fitted_pictures_compared" not in read:
         return " ".join(sentences)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,22 +17,23 @@ from pydantic import JsonValue
 
 from service.bundle import Bundle, Calibration, LetIn, read_bundle, write_calibration
 from service.verdict import accepts
-from training.bundling.admission import admit
+from training.bundling.admission import Admitted, admit
 from training.bundling.calibrate import check_count, fit, rule_of
 from training.bundling.card import card_files
 from training.bundling.labelled_sample import LabelledSample, sample
 from training.bundling.labels import Label, Labels, read_labels
 from training.bundling.methods import Method
 from training.bundling.operating_points import let_in
-from training.bundling.thresholds import Rule, Scored
+from training.bundling.thresholds import Rule, Scored, choose
+from training.data.contents import listed
 from training.data.sets import DataSet, read_data_set, read_pictures
-from training.errors import CalibrationError, SettingError
+from training.errors import CalibrationError, DataError, SettingError
 from training.scoring.pictures import score_pictures
 
 INTERVAL_WIDTH = 0.01
-NO_GROUP = "labels without the predicted class, which thresholds of groups need"
 SELECTED = "labels of served pictures that do not represent what was served"
 THINNED = "labels left out by chance, so that accepted and rejected pictures are labelled in equal shares"
+SAME_REQUEST = "labels left out by chance, so that of each request one counts at most"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,17 @@ class Recalibration:
     labels: int  # labels of served pictures that count
     ignored: Counter[str]
     scored_in: Scored
-    problem: str | None  # why this must not be written
+
+    @property
+    def lost(self) -> list[str]:
+        """What the bundle's card tells now and no longer would: all that is not measured here."""
+        strangers = self.before.strangers
+        points = self.before.operating_points
+        has_accuracy = any(point.accuracy_on_accepted is not None for point in points)
+        return [
+            *([f"what gets in of {', '.join(strangers.sets)}"] if strangers else []),
+            *(["the accuracy on accepted pictures"] if has_accuracy else []),
+        ]
 
 
 @dataclass(frozen=True)
@@ -82,29 +93,24 @@ def recalibrate(
     `data_path` holds folders `in` and `out`, or class folders. Where the bundle has thresholds of groups, so has what
     it would become; `tpr` and `confidence` are the bundle's unless given.
 
-    Raises CalibrationError for a bundle without a calibration and where there is too little to rest on, DataError for
-    what cannot be read and for pictures that the model was fitted on.
+    Raises CalibrationError for a bundle without a calibration and where there is too little to rest on, SettingError
+    where nothing is labelled or labels come without verdict lines, DataError for what cannot be read, for pictures that
+    the model was fitted on and for those that are labelled both ways.
     """
     bundle = read_bundle(bundle_path)
     before = bundle.calibration
     if before is None:
         raise CalibrationError(f"{bundle_path} has no calibration to compare with; run `mos-guard calibrate` first.")
-    if not feedback and data_path is None:
-        raise SettingError("Nothing is labelled; give --feedback with the service's lines, or --data with pictures.")
+    _check_sources(verdicts, feedback, data_path)
     pictures = _of_pictures(bundle, data_path)
-    labels = read_labels([*verdicts, *feedback], bundle.manifest)
-    rule = rule_of(
-        bundle.manifest,
-        before.tpr if tpr is None else tpr,
-        before.confidence if confidence is None else confidence,
-        Method.CERTIFIED,
-        per_group=bool(before.group_thresholds),
-    )
-    chosen, problem = _counted(labels, rule, has_pictures=len(pictures.inside.scores) > 0)
+    names = [group.name for group in bundle.manifest.groups]
+    labels = read_labels([*verdicts, *feedback], bundle.manifest, before.thresholds(names))
+    chosen = _counted(labels, has_pictures=len(pictures.inside.scores) > 0)
+    rule = _rule(bundle, before, tpr, confidence)
     inside = _joined(pictures.inside, [label for label in chosen.kept if label.is_in])
     outside = _joined(pictures.outside, [label for label in chosen.kept if not label.is_in])
     check_count(len(inside.scores), rule, _source(labels))
-    about = pictures.about | _about(chosen, verdicts, feedback)
+    about = pictures.about | _about(chosen, verdicts, feedback) | _about_outside(inside, outside, rule)
     after = fit(inside, bundle, rule, data={"n": len(inside.scores), **about})
     return Recalibration(
         bundle=bundle,
@@ -116,17 +122,40 @@ def recalibrate(
         labels=len(chosen.kept),
         ignored=labels.ignored,
         scored_in=inside,
-        problem=problem,
     )
 
 
 def write(found: Recalibration) -> None:
-    """Put the calibration and its card into the bundle. Raises CalibrationError where it certifies nothing."""
-    if found.problem:
-        raise CalibrationError(f"Nothing was written: {found.problem}.")
+    """Put the calibration and its card into the bundle."""
     manifest = found.bundle.manifest
     card = card_files(manifest, found.after, found.scored_in, None, interval_width=INTERVAL_WIDTH)
     write_calibration(found.bundle.path, found.after, card)
+
+
+def _check_sources(verdicts: Sequence[Path], feedback: Sequence[Path], data_path: Path | None) -> None:
+    if feedback and not verdicts:
+        raise SettingError(
+            "Labels come without verdict lines, which have the scores and tell what else was served; give --verdicts."
+        )
+    if verdicts and not feedback:
+        raise SettingError(
+            "Verdict lines come without labels; give --feedback with the service's feedback lines, or leave --verdicts "
+            "out and give --data with labelled pictures."
+        )
+    if not feedback and data_path is None:
+        raise SettingError(
+            "Nothing is labelled; give --feedback and --verdicts with the service's lines, or --data with pictures."
+        )
+
+
+def _rule(bundle: Bundle, before: Calibration, tpr: float | None, confidence: float | None) -> Rule:
+    return rule_of(
+        bundle.manifest,
+        before.tpr if tpr is None else tpr,
+        before.confidence if confidence is None else confidence,
+        Method.CERTIFIED,
+        per_group=bool(before.group_thresholds),
+    )
 
 
 def _of_pictures(bundle: Bundle, path: Path | None) -> _Material:
@@ -136,41 +165,44 @@ def _of_pictures(bundle: Bundle, path: Path | None) -> _Material:
         inside, outside = (read_pictures(path / name) if (path / name).is_dir() else None for name in ("in", "out"))
     else:
         inside, outside = read_data_set(path, bundle.manifest.classes), None
-    about: dict[str, JsonValue] = {}
-    scored = []
-    for name, data in (("in", inside), ("out", outside)):
-        of_set, told = _scored(bundle, data) if data else (_no_scores(), None)
-        scored.append(of_set)
-        if told:
-            about[f"pictures_{name}"] = told
-    return _Material(scored[0], scored[1], about)
+    admitted = {name: admit(data, bundle) for name, data in (("in", inside), ("out", outside)) if data}
+    _check_labelled_one_way(admitted)
+    scored = {name: _scored(bundle, of_set.data) for name, of_set in admitted.items()}
+    about: dict[str, JsonValue] = {f"pictures_{name}": of_set.about for name, of_set in admitted.items()}
+    return _Material(scored.get("in", _no_scores()), scored.get("out", _no_scores()), about)
 
 
-def _scored(bundle: Bundle, data: DataSet) -> tuple[Scored, dict[str, JsonValue]]:
-    admitted = admit(data, bundle)
-    outputs = score_pictures(bundle, admitted.data, ["score", "class_index"])
-    return Scored.of(outputs, bundle.manifest.group_of_class), admitted.about
+def _check_labelled_one_way(admitted: Mapping[str, Admitted]) -> None:
+    if len(admitted) < 2:
+        return
+    inside, outside = admitted["in"], admitted["out"]
+    if both := [inside.data.paths[int(row)] for row in np.flatnonzero(np.isin(inside.hashes, outside.hashes))]:
+        raise DataError(
+            f"{len(both)} pictures of {inside.data.root} are in {outside.data.root} too, by their content: "
+            f"{listed(both)}; leave each in one of the two."
+        )
 
 
-def _counted(labels: Labels, rule: Rule, *, has_pictures: bool) -> tuple[LabelledSample, str | None]:
-    """The labels that count, all others noted as ignored, and why what rests on them must not be written."""
-    usable = labels.usable
-    if rule.group_names:
-        usable = [label for label in usable if label.group is not None]
-        labels.ignored[NO_GROUP] += len(labels.usable) - len(usable)
-    chosen = sample(usable, labels.served, rule.confidence)
+def _scored(bundle: Bundle, data: DataSet) -> Scored:
+    return Scored.of(score_pictures(bundle, data, ["score", "class_index"]), bundle.manifest.group_of_class)
+
+
+def _counted(labels: Labels, *, has_pictures: bool) -> LabelledSample:
+    """The labels that count, all others noted as ignored."""
+    chosen = sample(labels.usable, labels.logged)
     if chosen.problem and has_pictures:  # which are what their giver says they are, as `calibrate` takes them
-        labels.ignored[SELECTED] += len(usable)
-        return LabelledSample([], {}), None
-    if chosen.problem and not chosen.kept:
+        labels.ignored[SELECTED] += len(labels.usable)
+    elif chosen.problem:
         raise CalibrationError(f"There is nothing to certify from: {chosen.problem}.")
-    labels.ignored[THINNED] += len(usable) - len(chosen.kept)
-    return chosen, chosen.problem
+    else:
+        labels.ignored[THINNED] += len(labels.usable) - len(chosen.thinned)
+        labels.ignored[SAME_REQUEST] += len(chosen.thinned) - len(chosen.kept)
+    return chosen
 
 
 def _joined(pictures: Scored, labels: Sequence[Label]) -> Scored:
     scores = np.array([label.score for label in labels], np.float64)
-    groups = np.array([label.group or 0 for label in labels], np.int64)  # where it is not known, it does not matter
+    groups = np.array([label.group for label in labels], np.int64)
     return Scored(np.concatenate([pictures.scores, scores]), np.concatenate([pictures.groups, groups]))
 
 
@@ -184,6 +216,13 @@ def _shares(scored: Scored, bundle: Bundle, before: Calibration, after: Calibrat
         return accepts(scored.scores, of_group[scored.groups])
 
     return Shares(let_in(accepted(before), after.confidence), let_in(accepted(after), after.confidence))
+
+
+def _about_outside(inside: Scored, outside: Scored, rule: Rule) -> dict[str, JsonValue]:
+    """What the thresholds let in of what is labelled out."""
+    if not len(outside.scores):
+        return {}
+    return {"labelled_out": let_in(choose(inside, rule).accept(outside), rule.confidence).model_dump(mode="json")}
 
 
 def _about(chosen: LabelledSample, verdicts: Sequence[Path], feedback: Sequence[Path]) -> dict[str, JsonValue]:

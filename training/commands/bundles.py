@@ -90,5 +90,6 @@ def calibrate(
         strangers=named("strangers", strangers or []),
         group_by=group_by,
     )
-    announce(f"{done.method}: {guarantee(done)}")
-    show(read_bundle(bundle).manifest, done, interval_width)
+    manifest = read_bundle(bundle).manifest
+    announce(f"{done.method}: {guarantee(manifest, done)}")
+    show(manifest, done, interval_width)

@@ -35,8 +35,8 @@ def recalibrate(
 ) -> None:
     """Say what the threshold would become by labels from use, and what it costs; write it with --write alone.
 
-    Runs without torch. Labels of served pictures count as far as they represent what is served: labels of rejected
-    pictures alone certify nothing.
+    Runs without torch. Labels count that are of the bundle's model and threshold and have their verdict lines, as far
+    as they represent those lines: labels of rejected pictures alone certify nothing.
     """
     from training.bundling import recalibrate as job
 
@@ -46,7 +46,7 @@ def recalibrate(
     if write:
         job.write(found)
         announce(f"wrote the calibration of {bundle}; a service that serves it must load it anew")
-    elif found.problem is None:
+    else:
         announce("nothing was written; --write puts it into the bundle")
 
 
@@ -59,19 +59,20 @@ def _report(found: Recalibration) -> list[str]:
         *(f"ignored: {count} {why}" for why, count in found.ignored.items() if count),
         f"threshold: {before.threshold:.6g} before, {after.threshold:.6g} after",
         *_groups(found),
-        *([] if found.problem else [guarantee(after)]),
+        *([f"method: {before.method} before, {after.method} after"] if before.method != after.method else []),
+        guarantee(found.bundle.manifest, after),
         f"labelled in, accepted: {_share(found.of_in.before)} before, {_share(found.of_in.after)} after",
         "labelled out: none, so what is let in is not known"
         if found.of_out is None
         else f"labelled out, let in: {_share(found.of_out.before)} before, {_share(found.of_out.after)} after",
-        *([_SAMPLING] if found.labels and not found.problem else []),
-        *([f"not to be written: {found.problem}"] if found.problem else []),
+        *(f"the card would no longer tell {what}; `mos-guard calibrate` measures it" for what in found.lost),
+        *([_SAMPLING] if found.labels else []),
     ]
 
 
 _SAMPLING = (
-    "this rests on labels that were given without regard to what a picture shows, among the accepted and among the "
-    "rejected ones, and on verdict lines of the same time"
+    "this is about pictures like those of the verdict lines; it rests on labels that were given without regard to what "
+    "a picture shows, among accepted and among rejected ones, and on requests that do not depend on each other"
 )
 
 

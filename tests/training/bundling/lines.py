@@ -8,6 +8,7 @@ from typing import Any
 from service.bundle import Manifest
 
 Line = dict[str, Any]
+THRESHOLD = -0.5  # of verdict lines that say no other
 
 
 def verdict_line(manifest: Manifest, request_id: str, score: float, decision: str, **changes: Any) -> Line:
@@ -20,7 +21,7 @@ def verdict_line(manifest: Manifest, request_id: str, score: float, decision: st
         "model": manifest.name,
         "version": manifest.version,
         "model_sha256": manifest.model_sha256,
-        "threshold": -0.5,
+        "threshold": THRESHOLD,
         "label": "red",
         "group": "warm",
         "decision": decision,

@@ -165,6 +165,26 @@ def test_too_few_pictures_are_refused_before_any_is_scored(
     assert not (bundle.path / "calibration.json").exists()
 
 
+def test_a_tpr_is_said_as_it_was_typed(tmp_path: Path, demo_data: dict[str, Path]) -> None:
+    """99.99 % is not 100 %."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
+    with pytest.raises(CalibrationError, match=r"threshold at 99\.99 % and 99\.9 % confidence; give at least"):
+        calibrate(bundle.path, demo_data["stripes"], tpr=0.9999, confidence=0.999)
+    with pytest.raises(CalibrationError, match=r"to promise 99\.99 % with 99\.9 % confidence"):
+        threshold_rank(50, 0.9999, 0.999)
+
+
+@pytest.mark.parametrize("width", [0.0, 1.0, 1e-7])
+def test_an_impossible_width_is_refused_before_any_is_scored(
+    tmp_path: Path, demo_data: dict[str, Path], monkeypatch: pytest.MonkeyPatch, width: float
+) -> None:
+    """Scoring takes hours, and the sentence needs none of it."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
+    monkeypatch.setattr(job, "score_pictures", lambda *_: pytest.fail("scored"))
+    with pytest.raises(CalibrationError, match=r"width|narrows"):
+        calibrate(bundle.path, demo_data["train"], interval_width=width)
+
+
 def test_operating_points_follow_from_the_scores(
     exported: Bundle, finished_run: Path, demo_data: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -45,7 +45,8 @@ def test_a_method_that_has_too_few_says_how_many_it_needs(tiny_bundle: Bundle) -
 
 def test_each_guarantee_is_of_its_method(tiny_bundle: Bundle) -> None:
     """With its rank, the probability that it is kept, and the interval."""
-    sentences = {method: guarantee(calibrated(tiny_bundle, method, 264)) for method in Method}
+    manifest = tiny_bundle.manifest
+    sentences = {method: guarantee(manifest, calibrated(tiny_bundle, method, 264)) for method in Method}
     assert "at least 95 % of later pictures like them are accepted, with 95 % confidence" in sentences[Method.CERTIFIED]
     assert "rank 8 from the lowest of 264" in sentences[Method.CERTIFIED]
     assert "95.53 % keep 95 %" in sentences[Method.CERTIFIED]
@@ -62,8 +63,22 @@ def test_groups_have_a_row_each(tiny_bundle: Bundle) -> None:
     assert warm[:4] == ["warm", f"{np.sort(OWN[:200])[4]:.6g}", "200", "5"]
     assert cool[:1] + cool[2:4] == ["cool", "75", "1"]
     assert pale[1] == f"{done.threshold:.6g}, as all; its own needs 59 pictures"
-    assert "In each of 2 predicted groups" in guarantee(done)
+    said = guarantee(tiny_bundle.manifest, done)
+    assert "In each of 2 predicted groups" in said
+    assert "Any other group has the threshold of all" in said
     assert groups_table(tiny_bundle.manifest, calibrated(tiny_bundle, Method.CERTIFIED)) == []
+
+
+def test_where_every_group_has_its_own_threshold_no_other_group_is_spoken_of(tiny_bundle: Bundle) -> None:
+    """And what an interval takes is said of one threshold for all, with no interval of several beside it."""
+    groups = np.repeat([0, 1, 2], 100)
+    done = fit(Scored(OWN[:300], groups), tiny_bundle, Rule(Method.CERTIFIED, 0.95, 0.95, GROUPS), data={})
+    said = guarantee(tiny_bundle.manifest, done)
+    assert "In each of 3 predicted groups" in said
+    assert "Any other group" not in said
+    width = width_sentence(done, 0.01)
+    assert "of one threshold for all groups" in width
+    assert "(now" not in width
 
 
 def test_how_many_pictures_an_interval_takes_is_always_said(tiny_bundle: Bundle) -> None:
@@ -84,6 +99,10 @@ def test_how_many_pictures_an_interval_takes_is_always_said(tiny_bundle: Bundle)
         ({"fitted_pictures_compared": 44_000, "repeats_left_out": 0}, "none of its pictures is among the 44,000"),
         ({"fitted_pictures_compared": 5, "repeats_left_out": 3}, "3 pictures were there more than once and count once"),
         ({"labels": 70}, "70 labels"),
+        (
+            {"labelled_out": {"share": 0.25, "n": 40, "interval": [0.1266, 0.412]}},
+            "Of 40 pictures that were labelled out, 25 % get in [12.66 %, 41.2 %]",
+        ),
         ({"pictures_in": {"fitted_pictures_compared": 5, "repeats_left_out": 0}}, "among the 5 that"),
     ],
 )

@@ -14,8 +14,9 @@ from tests.training.bundling.lines import Line, feedback_line, remembered, verdi
 from training.__main__ import main
 from training.bundling.calibrate import calibrate
 from training.bundling.guarantee import threshold_rank
-from training.bundling.labels import NO_VERDICT, OTHER_MODEL
-from training.bundling.recalibrate import NO_GROUP, SELECTED, THINNED, Recalibration, recalibrate, write
+from training.bundling.labels import NO_VERDICT, OTHER_THRESHOLD
+from training.bundling.methods import Method
+from training.bundling.recalibrate import SAME_REQUEST, SELECTED, THINNED, Recalibration, recalibrate, write
 from training.errors import CalibrationError, DataError, SettingError
 
 
@@ -25,17 +26,22 @@ def bundle(tmp_path: Path) -> Bundle:
     return write_tiny_bundle(tmp_path / "bundle")
 
 
+def threshold_of(bundle: Bundle) -> float:
+    """The one in force."""
+    assert bundle.calibration is not None
+    return bundle.calibration.threshold
+
+
 def served(bundle: Bundle, n: int = 400) -> list[tuple[str, float, str]]:
     """Request id, score and decision of n pictures."""
-    assert bundle.calibration is not None
     scores = np.random.default_rng(5).uniform(-1, 0, n)
-    accepted = accepts(scores, bundle.calibration.threshold)
+    accepted = accepts(scores, threshold_of(bundle))
     return [(f"r{i}", float(scores[i]), "in" if accepted[i] else "out") for i in range(n)]
 
 
 def verdict_lines(bundle: Bundle) -> list[Line]:
     """Of all that was served."""
-    return [verdict_line(bundle.manifest, *one) for one in served(bundle)]
+    return [verdict_line(bundle.manifest, *one, threshold=threshold_of(bundle)) for one in served(bundle)]
 
 
 def label_of(number: int) -> str:
@@ -47,7 +53,7 @@ def on_lines(bundle: Bundle, verdicts: list[Line], feedback: list[Line], **optio
     """From files of lines alone, certified at 95 %."""
     folder = bundle.path.parent
     files = write_lines(folder / "verdicts.jsonl", verdicts), write_lines(folder / "feedback.jsonl", feedback)
-    return recalibrate(bundle.path, [files[0]] if verdicts else [], [files[1]], None, confidence=0.95, **options)
+    return recalibrate(bundle.path, [files[0]], [files[1]], None, confidence=0.95, **options)
 
 
 def write_pictures(folder: Path, count: int, seed: int) -> Path:
@@ -71,7 +77,7 @@ def test_the_threshold_is_an_order_statistic_of_the_scores_labelled_in(bundle: B
     k = threshold_rank(320, 0.95, 0.95)
     assert (found.after.n, found.after.k, found.after.threshold) == (320, k, inside[k - 1])
     assert found.after.method == "certified"
-    assert (found.labels, found.pictures, found.ignored.total(), found.problem) == (400, 0, 0, None)
+    assert (found.labels, found.pictures, found.ignored.total()) == (400, 0, 0)
     assert found.of_in.after.share == (320 - k + 1) / 320
     assert found.of_in.before.share == np.mean([score >= found.before.threshold for score in inside])
     assert found.of_out is not None
@@ -97,23 +103,23 @@ def test_nothing_is_written_until_it_is_said(bundle: Bundle) -> None:
 
 
 def test_labels_of_rejected_pictures_alone_certify_nothing(bundle: Bundle) -> None:
-    """However many they are, with verdict lines and without."""
-    rejected = [one for one in served(bundle) if one[2] == "out"] * 9
-    labels = [remembered(bundle.manifest, f"{i}", "in", *one[1:]) for i, one in enumerate(rejected)]
-    for verdicts in ([], verdict_lines(bundle)):
+    """However many they are, and whether the verdict lines are of all pictures or of the rejected ones alone."""
+    rejected = [remembered(bundle.manifest, one[0], "in", *one[1:]) for one in served(bundle) if one[2] == "out"]
+    verdicts = verdict_lines(bundle)
+    for given in (verdicts, [line for line in verdicts if line["decision"] == "out"]):
         with pytest.raises(CalibrationError, match="none of the labelled pictures was judged `in`"):
-            on_lines(bundle, verdicts, labels)
+            on_lines(bundle, given, rejected)
 
 
 def test_beside_pictures_a_selected_sample_is_left_out(bundle: Bundle, tmp_path: Path) -> None:
     """The pictures certify by themselves."""
     folder = write_pictures(tmp_path / "data" / "in", 80, 1).parent
     labels = [remembered(bundle.manifest, *(one[0], "in", *one[1:])) for one in served(bundle) if one[2] == "out"]
+    verdicts = write_lines(tmp_path / "verdicts.jsonl", verdict_lines(bundle))
     feedback = write_lines(tmp_path / "feedback.jsonl", labels)
-    found = recalibrate(bundle.path, [], [feedback], folder, confidence=0.95)
+    found = recalibrate(bundle.path, [verdicts], [feedback], folder, confidence=0.95)
     assert (found.after.n, found.labels, found.pictures) == (80, 0, 80)
     assert found.ignored[SELECTED] == len(labels)
-    assert found.problem is None
 
 
 def test_labels_of_the_decision_that_was_asked_about_more_are_thinned(bundle: Bundle) -> None:
@@ -126,31 +132,32 @@ def test_labels_of_the_decision_that_was_asked_about_more_are_thinned(bundle: Bu
     assert found.labels == len(asked) - found.ignored[THINNED]
 
 
-def test_without_verdict_lines_it_may_be_seen_and_not_written(bundle: Bundle) -> None:
-    """Whether accepted and rejected pictures were asked about alike is not known."""
+def test_lines_of_another_threshold_are_left_out_and_counted(bundle: Bundle) -> None:
+    """Its `in` and `out` are of other pictures; nor do labels count whose verdict lines have rotated away."""
     labels = [remembered(bundle.manifest, one[0], label_of(i), *one[1:]) for i, one in enumerate(served(bundle))]
-    found = on_lines(bundle, [], labels)
-    assert found.after.n == 320
-    with pytest.raises(CalibrationError, match="--verdicts"):
-        write(found)
-    assert read_bundle(bundle.path).calibration == bundle.calibration
-
-
-def test_lines_of_another_model_are_left_out_and_counted(bundle: Bundle) -> None:
-    """Its scores have nothing to do with this threshold; nor do labels without a score."""
-    labels = [remembered(bundle.manifest, one[0], label_of(i), *one[1:]) for i, one in enumerate(served(bundle))]
-    others = [remembered(bundle.manifest, f"o{i}", "in", 9.0, "in", model_sha256="0" * 64) for i in range(70)]
+    others = [remembered(bundle.manifest, f"o{i}", "in", -0.001 * i, "in") for i in range(70)]
+    of_others = [verdict_line(bundle.manifest, f"o{i}", -0.001 * i, "in", threshold=-0.99) for i in range(70)]
     lost = [feedback_line(f"l{i}", "in") for i in range(3)]
-    found = on_lines(bundle, verdict_lines(bundle), labels + others + lost)
+    found = on_lines(bundle, verdict_lines(bundle) + of_others, labels + others + lost)
     assert found.after.n == 320
-    assert (found.ignored[OTHER_MODEL], found.ignored[NO_VERDICT]) == (70, 3)
+    assert (found.ignored[OTHER_THRESHOLD], found.ignored[NO_VERDICT]) == (70, 3)
+
+
+def test_one_label_of_a_request_counts(bundle: Bundle) -> None:
+    """The others of a batch are left out and counted."""
+    verdicts = verdict_lines(bundle)
+    for number, line in enumerate(verdicts):
+        line.update(request_id=f"r{number // 4}", index=number % 4)
+    labels = [feedback_line(f"r{number // 4}", "in", index=number % 4) for number in range(400)]
+    found = on_lines(bundle, verdicts, labels)
+    assert (found.labels, found.ignored[SAME_REQUEST]) == (100, 300)
 
 
 def test_too_few_labels_are_refused_with_what_was_ignored(bundle: Bundle) -> None:
     """The sentence says how many are needed."""
     labels = [remembered(bundle.manifest, one[0], "in", *one[1:]) for one in served(bundle)[:58]]
     lost = [feedback_line(f"l{i}", "in") for i in range(3)]
-    verdicts = [verdict_line(bundle.manifest, *one) for one in served(bundle)[:58]]
+    verdicts = verdict_lines(bundle)[:58]
     with pytest.raises(CalibrationError, match=r"58 pictures.*at least 59") as refused:
         on_lines(bundle, verdicts, labels + lost)
     assert f"3 {NO_VERDICT}" in str(refused.value)
@@ -168,6 +175,16 @@ def test_labelled_pictures_are_scored(bundle: Bundle, tmp_path: Path, with_out: 
     assert (found.after.n, found.pictures) == (70, 70 + with_out)
     assert (found.of_out is not None) == with_out
     assert found.after.data["pictures_in"]["repeats_left_out"] == 1  # type: ignore[index, call-overload]
+    assert ("labelled_out" in found.after.data) == with_out
+
+
+def test_pictures_that_are_labelled_both_ways_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    """By their content, whatever they are called; a threshold would be certified on foreign ones."""
+    inside = write_pictures(tmp_path / "data" / "in", 70, 1)
+    (tmp_path / "data" / "out").mkdir()
+    shutil.copy(inside / "007.png", tmp_path / "data" / "out" / "foreign.png")
+    with pytest.raises(DataError, match=r"1 pictures of .*in are in .*out too, by their content: 007\.png"):
+        recalibrate(bundle.path, [], [], tmp_path / "data", confidence=0.95)
 
 
 def test_class_folders_are_all_labelled_in(bundle: Bundle, tmp_path: Path) -> None:
@@ -181,30 +198,62 @@ def test_class_folders_are_all_labelled_in(bundle: Bundle, tmp_path: Path) -> No
 
 
 def test_thresholds_of_groups_stay_thresholds_of_groups(tmp_path: Path) -> None:
-    """By the class that was predicted; labels that do not tell it are left out."""
+    """By the class that was predicted."""
     bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
     write_pictures(tmp_path / "own", 600, 3)
     calibrate(bundle.path, tmp_path / "own", per_group=True)
     bundle = read_bundle(bundle.path)
-    scores = np.random.default_rng(1).uniform(-1, 0, 300)
-    asked = [(f"r{i}", float(score), "in" if i % 2 else "out") for i, score in enumerate(scores)]
-    labels = [
-        remembered(bundle.manifest, request_id, "in", score, decision, predicted=("red", "blue", None)[i % 3])
-        for i, (request_id, score, decision) in enumerate(asked)
-    ]
-    verdicts = [verdict_line(bundle.manifest, *one) for one in asked]
-    found = on_lines(bundle, verdicts, labels)
-    assert {entry.group: entry.n for entry in found.after.group_thresholds} == {"warm": 100, "cool": 100}
-    assert found.ignored[NO_GROUP] == 100
+    assert bundle.calibration is not None
+    thresholds = dict(zip(("warm", "cool"), bundle.calibration.thresholds(["warm", "cool"]), strict=True))
+    verdicts = []
+    for number, score in enumerate(np.random.default_rng(1).uniform(-1, 0, 300)):
+        label, group = (("red", "warm"), ("blue", "cool"))[number % 2]
+        decision = "in" if score >= thresholds[group] else "out"
+        of_group = {"label": label, "group": group, "threshold": thresholds[group]}
+        verdicts.append(verdict_line(bundle.manifest, f"r{number}", float(score), decision, **of_group))
+    found = on_lines(bundle, verdicts, [feedback_line(line["request_id"], "in") for line in verdicts])
+    assert {entry.group: entry.n for entry in found.after.group_thresholds} == {"warm": 150, "cool": 150}
 
 
-@pytest.mark.parametrize("what", ["calibration", "labels"])
-def test_there_must_be_something_to_compare_with_and_something_labelled(tmp_path: Path, what: str) -> None:
-    """One sentence each, with the remedy."""
-    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=what == "labels")
-    expected = {"calibration": (CalibrationError, "mos-guard calibrate"), "labels": (SettingError, "--feedback")}[what]
-    with pytest.raises(expected[0], match=expected[1]):
+def test_there_must_be_a_calibration_to_compare_with(tmp_path: Path) -> None:
+    """One sentence, with the remedy."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
+    with pytest.raises(CalibrationError, match="mos-guard calibrate"):
         recalibrate(bundle.path, [], [], None)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "feedback", "expected"),
+    [
+        (0, 0, "Nothing is labelled; give --feedback and --verdicts"),
+        (1, 0, "Verdict lines come without labels; give --feedback"),
+        (0, 1, "Labels come without verdict lines.* give --verdicts"),
+    ],
+)
+def test_what_is_missing_is_said(bundle: Bundle, tmp_path: Path, verdicts: int, feedback: int, expected: str) -> None:
+    """Before any file is read."""
+    file = tmp_path / "nowhere.jsonl"
+    with pytest.raises(SettingError, match=expected):
+        recalibrate(bundle.path, [file] * verdicts, [file] * feedback, None)
+
+
+def test_what_the_card_would_no_longer_tell_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Foreign sets and accuracy are not measured here; and another method becomes certified."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", calibrated=False)
+    for seed, name in enumerate(CLASSES):
+        write_pictures(tmp_path / "own" / name, 20, seed)
+    strangers = {"noise": write_pictures(tmp_path / "noise", 5, 77)}
+    calibrate(bundle.path, tmp_path / "own", method=Method.CONFORMAL, strangers=strangers)
+    inside = write_pictures(tmp_path / "data" / "in", 70, 91)
+    write_pictures(tmp_path / "data" / "out", 4, 92)
+    with pytest.raises(SystemExit):
+        main(["recalibrate", "--bundle", str(bundle.path), "--data", str(inside.parent), "--write"])
+    said = capsys.readouterr().err
+    assert "method: conformal before, certified after" in said
+    assert "the card would no longer tell what gets in of noise" in said
+    assert "the card would no longer tell the accuracy on accepted pictures" in said
+    assert said.index("no longer tell") < said.index("wrote the calibration")
+    assert "Of 4 pictures that were labelled out" in (bundle.path / "card.md").read_text()
 
 
 def test_the_command_tells_both_thresholds_and_writes_when_told(
