@@ -1,7 +1,9 @@
 """Batches through a session: bound memory gives what new memory gives, to everyone their own."""
 
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,16 @@ def test_outputs_are_the_callers(session: Watched, tiny_bundle: Bundle) -> None:
     assert all(map(equal, given, noted))
 
 
+@pytest.fixture
+def impatient_threads() -> Iterator[None]:
+    """Let threads take turns between any two steps."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("impatient_threads")
 def test_outputs_do_not_mix_between_threads(session: Watched, tiny_bundle: Bundle) -> None:
     """More threads than buffers, batches of all sizes: everyone gets the outputs of the own batch."""
     runs, plain = bound(session, tiny_bundle), PlainRuns(session, row_outputs(tiny_bundle.manifest))
@@ -135,6 +147,7 @@ def test_a_failing_run_gives_its_buffers_back(tmp_path: Path) -> None:
     for _ in range(2 * IN_FLIGHT):
         with pytest.raises(Exception, match="Non-zero status"):
             runs.run(np.full((1, 8, 8, 3), 255, np.uint8), 1)
+        assert runs._free.qsize() == IN_FLIGHT
     assert len(runs.run(images(1), 1)[0]) == 1
 
 
