@@ -66,12 +66,12 @@ def open_session(
     if sha256_hex(model) != bundle.manifest.model_sha256:
         raise BundleError(f"{bundle.model_path} changed after it was verified; put the exported bundle back.")
     if provider != "cpu":
-        _load_libraries(provider)
+        load_libraries(provider)
     started_at = time.monotonic()
     try:
         session = onnxruntime.InferenceSession(
             model,
-            _session_options(provider, intra_op_threads),
+            session_options(provider, intra_op_threads),
             providers=_provider_options(provider, bundle.manifest, max_batch_size, cuda_graphs, tensorrt_cache),
         )
     except Exception as error:  # the border where the runtime's errors, of many classes, become ours
@@ -92,7 +92,8 @@ def provider_in_use(session: Any) -> Provider:
     return next(provider for provider, name in RUNTIME_NAMES.items() if name == first)
 
 
-def _load_libraries(provider: Provider) -> None:
+def load_libraries(provider: Provider) -> None:
+    """Make CUDA's libraries known before a session needs them; raises ProviderError where there is no such provider."""
     if RUNTIME_NAMES[provider] not in onnxruntime.get_available_providers():
         raise ProviderError(f"This ONNX Runtime has no {provider}; install onnxruntime-gpu, or ask for auto.")
     if provider == "tensorrt":
@@ -101,7 +102,8 @@ def _load_libraries(provider: Provider) -> None:
     onnxruntime.preload_dlls(directory="")
 
 
-def _session_options(provider: Provider, intra_op_threads: int) -> Any:
+def session_options(provider: Provider, intra_op_threads: int) -> Any:
+    """Options that do not depend on a bundle; no threads are the CPU's all, and one beside a GPU."""
     options = onnxruntime.SessionOptions()
     # A GPU leaves the CPU's threads with nothing but shapes to work out.
     options.intra_op_num_threads = intra_op_threads or int(provider != "cpu")

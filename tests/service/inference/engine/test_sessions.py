@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from service.bundle import Bundle
-from service.inference.engine.sessions import _session_options, cuda_options, tensorrt_options
+from service.inference.engine.sessions import cuda_options, session_options, tensorrt_options
 
 
 def test_a_gpu_is_given_one_cpu_thread_unless_told_otherwise() -> None:
     """Its threads would take the cores from those that decode; the CPU provider takes every core."""
-    assert _session_options("cuda", 0).intra_op_num_threads == 1
-    assert _session_options("cuda", 3).intra_op_num_threads == 3
-    assert _session_options("cpu", 0).intra_op_num_threads == 0
+    assert session_options("cuda", 0).intra_op_num_threads == 1
+    assert session_options("cuda", 3).intra_op_num_threads == 3
+    assert session_options("cpu", 0).intra_op_num_threads == 0
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
