@@ -1,20 +1,19 @@
 # The service image, which also runs the calibration job. It holds no torch.
 #   docker build -t mos-guard .
 #   docker build -t mos-guard:gpu --build-arg EXTRAS=calibrate,cuda .
+# Every package is the one that deploy/locks names by version and hash, or nothing is built; `make lock` renews them.
 ARG PYTHON_IMAGE=python:3.11-slim
 
-# Dependencies alone: pyproject.toml is the only input, so an edit of the source reuses this stage.
+# Dependencies alone: their locks are the only input, so an edit of the source reuses this stage.
 FROM ${PYTHON_IMAGE} AS dependencies
 ARG EXTRAS=calibrate
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-RUN python -m pip install "setuptools>=77" && python -m venv --without-pip /opt/venv
-WORKDIR /stub
-COPY pyproject.toml ./
-# Empty packages stand for the source, because pip reads the dependencies of a project only by building it.
-RUN mkdir service training \
-    && touch README.md LICENSE service/__init__.py training/__init__.py \
-    && python -m pip --python /opt/venv/bin/python install ".[${EXTRAS}]" \
-    && python -m pip --python /opt/venv/bin/python uninstall --yes mos-guard
+COPY deploy/locks /locks
+# Wheels alone: to build a source package would be to run its code.
+RUN install="install --require-hashes --only-binary=:all:" \
+    && python -m venv --without-pip /opt/venv \
+    && python -m pip ${install} -r /locks/build.txt \
+    && python -m pip --python /opt/venv/bin/python ${install} -r "/locks/$(echo "${EXTRAS}" | tr , -).txt"
 # Without the CUDA libraries these providers cannot load, and they are a third of the image.
 RUN case ",${EXTRAS}," in \
         *,cuda,*) ;; \

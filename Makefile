@@ -1,4 +1,7 @@
 # One entry point: people and CI call these targets and nothing else.
+SHELL := bash
+# A pipe fails with its first command, and not only with its last.
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -7,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-portable lint type fmt bench drill clean
+.PHONY: help serve test test-portable lint type fmt bench drill lock audit sbom clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -23,6 +26,10 @@ $(VENV)/.dev: $(VENV)/.base
 	$(PIP) install --editable '.[training,dev]'
 	# Independent detectors to compare with; alone, since what it asks for would bring another torch.
 	$(PIP) install --no-deps pytorch-ood==0.4.0
+	@touch $@
+
+$(VENV)/.supply: $(VENV)/.base
+	$(PIP) install --editable '.[supply]'
 	@touch $@
 
 serve: $(VENV)/.base ## Serve the shipped model on http://127.0.0.1:8000
@@ -51,5 +58,27 @@ bench: $(VENV)/.dev ## Measure requests per second with and without HTTP
 drill: $(VENV)/.dev ## Live through a day in miniature: make drill OWN=DIR FOREIGN=DIR (pictures of the classes, and others)
 	$(BIN)/python -m tests.e2e.drill --own $(OWN) --foreign $(FOREIGN)
 
+# For every system and every Python that the project runs on: the markers in a lock choose. Wheels alone, since building
+# a source package would run its code. Each lock but the first keeps to what the first has chosen.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	--custom-compile-command 'make lock'
+lock: $(VENV)/.supply ## Pin what the image is made of, at its newest, with hashes
+	$(LOCK) --upgrade pyproject.toml --extra calibrate -o deploy/locks/calibrate.txt
+	$(LOCK) --upgrade pyproject.toml --extra calibrate --extra cuda -c deploy/locks/calibrate.txt -o deploy/locks/calibrate-cuda.txt
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
+	  | $(LOCK) --upgrade - -o deploy/locks/build.txt
+
+# Strict: what the advisories cannot be asked about is a failure, and so is a service that does not answer.
+audit: $(VENV)/.supply ## Ask the advisory service whether a pinned package is known to be vulnerable
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+	  --requirement deploy/locks/calibrate-cuda.txt --requirement deploy/locks/build.txt
+
+# The lock has every system's packages; those of the image, which is Linux with Python 3.11, are in the list.
+SBOM_LOCK ?= calibrate
+sbom: $(VENV)/.supply ## List what the image is made of, as CycloneDX: sbom.cdx.json (SBOM_LOCK=calibrate-cuda for the GPU's)
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	  --no-header --no-annotate deploy/locks/$(SBOM_LOCK).txt \
+	  | $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.cdx.json -
+
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

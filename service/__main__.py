@@ -1,6 +1,11 @@
 """Serve a bundle over HTTP: `python -m service`; every setting is an environment variable, see settings.py."""
 
+import signal
 import sys
+
+# Before the imports below, which take a second: a signal that asks for another bundle must not end the process in it.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 from pydantic import ValidationError
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,8 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from service.bundle import Bundle, Calibration, read_bundle
-from service.http.api_keys import read_api_keys
+from service.http import docs
+from service.http.api_keys import KeyFile
 from service.http.body import BodyLimiter
+from service.http.exchange import METRICS_ROUTE, PROBE_ROUTES
 from service.http.feedback import open_desk
 from service.http.feedback import router as feedback_router
 from service.http.middleware import ExchangeMiddleware
@@ -33,12 +35,13 @@ from service.inference.canaries import CanaryChecks
 from service.inference.engine import Engine
 from service.inference.health import Health
 from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
-from service.serving.guard import Guard
+from service.serving.guard import HANG_SECONDS, Guard
 from service.serving.swap import Swap
 from service.settings import Settings
 from service.verdict import Row
 from service.watch.drift import Drift
 from service.watch.logs import BackgroundHandler
+from service.watch.loop_lag import watch_loop_lag
 from service.watch.metrics import Metrics
 from service.watch.verdict_log import VerdictLog
 
@@ -50,36 +53,38 @@ def create_app(
 ) -> FastAPI:
     """Return the application; its lifespan raises SettingError, BundleError or ProviderError where it cannot serve.
 
-    Its state holds `health` from the beginning, for whoever ends the process, and `serving` while it is up. Without a
-    *registry* of the caller's, the metrics get a new one that has those of the process too. What *service_log* drops
-    is counted.
+    Its state holds `health` and `is_reload_wanted` from the beginning, for whoever ends the process or wants its bundle
+    to be read again, and `serving` while it is up. Without a *registry* of the caller's, the metrics get a new one that
+    has those of the process too. What *service_log* drops is counted.
     """
     metrics = Metrics(_process_registry() if registry is None else registry)
     health = Health()
+    api_keys = _key_file(settings.api_keys_file, "MOS_API_KEYS_FILE")
+    feedback_keys = _key_file(settings.feedback_keys_file, "MOS_FEEDBACK_KEYS_FILE")
     if service_log is not None:
         metrics.count_dropped_lines("service", lambda: service_log.dropped_lines)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with _records(settings, app, metrics) as on_verdict:
-            swap = _swap(settings, metrics)
+        with _records(settings, app, feedback_keys, metrics) as on_verdict:
+            swap = _swap(settings, metrics, app.state.is_reload_wanted)
             await swap.start()
             app.state.serving = serving = _serving(settings, swap, health, metrics, on_verdict)
             metrics.at_each_scrape(
                 queue_depth=lambda: swap.guard.depth,
                 ready=lambda: not serving.faults,
+                engine_lost_seconds=lambda: swap.guard.engine_lost_seconds,
                 drift=lambda: {} if swap.guard.drift is None else swap.guard.drift.states,
             )
-            tasks = [asyncio.create_task(swap.run(), name="swap")]
+            watches = [swap.run(), watch_loop_lag(metrics.loop_lag)]
+            watches += [keys.watch() for keys in (api_keys, feedback_keys) if keys]
             if settings.bundle_watch_seconds:
-                tasks.append(asyncio.create_task(swap.watch(settings.bundle_watch_seconds), name="watch"))
+                watches.append(swap.watch(settings.bundle_watch_seconds))
             try:
-                yield
+                async with _beside(watches):
+                    yield
             finally:
                 health.fail("draining")
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
                 await swap.end()
 
     app = FastAPI(
@@ -87,11 +92,18 @@ def create_app(
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url="/openapi.json" if settings.docs == "on" else None,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.health = health
-    routers = [router] if settings.feedback_keys_file is None else [router, feedback_router]
+    app.state.is_reload_wanted = asyncio.Event()
+    routers = [router]
+    if feedback_keys is not None:
+        routers.append(feedback_router)
+    if settings.docs == "on":
+        routers.append(docs.router)
     for part in routers:
         app.include_router(part)
     # The framework would answer these two in its own way; the middleware answers every error.
@@ -100,8 +112,9 @@ def create_app(
     app.add_middleware(
         ExchangeMiddleware,
         known_routes=frozenset(route.path for part in routers for route in part.routes if isinstance(route, Route))
-        | {"/docs", "/openapi.json"},
-        api_keys=frozenset() if settings.api_keys_file is None else read_api_keys(settings.api_keys_file),
+        | ({app.openapi_url} if app.openapi_url else set()),
+        public_routes=PROBE_ROUTES | ({METRICS_ROUTE} if settings.metrics == "open" else set()),
+        api_keys=api_keys,
         max_body_bytes=settings.max_body_bytes,
         health=health,
         metrics=metrics,
@@ -109,8 +122,26 @@ def create_app(
     return app
 
 
+def _key_file(path: Path | None, setting: str) -> KeyFile | None:
+    return None if path is None else KeyFile(path, setting=setting)
+
+
+@asynccontextmanager
+async def _beside(watches: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run *watches*, none of which ends by itself, as long as the block lasts."""
+    tasks = [asyncio.create_task(watch) for watch in watches]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
 @contextmanager
-def _records(settings: Settings, app: FastAPI, metrics: Metrics) -> Iterator[Sequence[OnVerdict]]:
+def _records(
+    settings: Settings, app: FastAPI, feedback_keys: KeyFile | None, metrics: Metrics
+) -> Iterator[Sequence[OnVerdict]]:
     """Open what keeps verdicts and labels, where it is asked for; yield who wants to hear of each verdict."""
     on_verdict: list[OnVerdict] = []
     with ExitStack() as stack:
@@ -124,10 +155,10 @@ def _records(settings: Settings, app: FastAPI, metrics: Metrics) -> Iterator[Seq
             stack.enter_context(log)
             metrics.count_dropped_lines("verdicts", lambda: log.dropped_lines)
             on_verdict.append(log.record)
-        if settings.feedback_keys_file is not None and settings.feedback_log is not None:
+        if feedback_keys is not None and settings.feedback_log is not None:
             desk = open_desk(
                 settings.feedback_log,
-                keys=read_api_keys(settings.feedback_keys_file),
+                keys=feedback_keys,
                 max_verdicts=settings.feedback_remember,
                 timeout_seconds=settings.body_timeout_ms / 1000,
                 metrics=metrics,
@@ -141,7 +172,7 @@ async def _pass_on(request: Request, error: Exception) -> NoReturn:
     raise error
 
 
-def _swap(settings: Settings, metrics: Metrics) -> Swap:
+def _swap(settings: Settings, metrics: Metrics, is_wanted: asyncio.Event) -> Swap:
     def enter(guard: Guard) -> None:
         _describe(guard, settings, metrics)
         guard.watch(metrics.canary)
@@ -149,6 +180,7 @@ def _swap(settings: Settings, metrics: Metrics) -> Swap:
     return Swap(
         settings.bundle,
         partial(_build_guard, settings, metrics),
+        is_wanted=is_wanted,
         drain_seconds=settings.drain_seconds,
         enter=enter,
         on_outcome=metrics.reload,
@@ -184,7 +216,16 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
         run_length=settings.drift_run_length,
         strangers_share=settings.drift_strangers_share,
     )
-    return Guard(bundle, engine.provider, health, pipeline=pipeline, checks=checks, drift=drift)
+    return Guard(
+        bundle,
+        engine.provider,
+        health,
+        pipeline=pipeline,
+        checks=checks,
+        drift=drift,
+        # A batch that callers still wait for is slow, and does not hang.
+        hang_seconds=max(HANG_SECONDS, settings.deadline_ms / 1000),
+    )
 
 
 def _build_pipeline(
@@ -248,6 +289,7 @@ def _serving(
             timeout_seconds=settings.body_timeout_ms / 1000,
         ),
         deadline_seconds=settings.deadline_ms / 1000,
+        engine_grace_seconds=settings.engine_grace_seconds,
         max_files=min(settings.max_files, settings.max_queue),
         on_verdict=on_verdict,
     )

@@ -64,7 +64,7 @@ warnings.filterwarnings("error", module=r"PIL\.")
 def decode(encoded: bytes, *, height: int, width: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
     """Return *encoded* as RGB pixels, uint8 (height, width, 3), read-only.
 
-    Raises EmptyBody, UnsupportedFormat, TooManyPixels or CorruptImage, and nothing else.
+    Raises EmptyBody, UnsupportedFormat, TooManyPixels, CorruptImage or MemoryError, and nothing else.
     """
     return squash(load(encoded, max_pixels), height=height, width=width)
 
@@ -83,7 +83,7 @@ def load(encoded: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
 
 
 def squash(image: Image.Image, *, height: int, width: int) -> NDArray[np.uint8]:
-    """Return a picture as `load` gives it as RGB pixels, uint8 (height, width, 3). Raises CorruptImage."""
+    """Return a picture of `load` as RGB pixels, uint8 (height, width, 3). Raises CorruptImage or MemoryError."""
     with _complaints_as_ours():
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -95,13 +95,15 @@ def squash(image: Image.Image, *, height: int, width: int) -> NDArray[np.uint8]:
 def _complaints_as_ours() -> Iterator[None]:
     """The border where Pillow's complaints, of whatever class, become ours.
 
-    MemoryError is among them, because Pillow reports a codec's want of memory as OSError, and the two must not differ.
+    Want of memory says nothing about the image: it stays a MemoryError, and becomes one where a codec reports it.
     """
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:
+        if "out of memory" in str(error):  # an OSError, like all that codecs report
+            raise MemoryError from error
         raise CorruptImage("The image is truncated or damaged; save it again and send it whole.") from error
 
 

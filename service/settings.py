@@ -21,6 +21,8 @@ from service.preprocess import DEFAULT_MAX_PIXELS
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
 
+SHORTEST_WATCH_SECONDS = 0.05
+
 
 def _usable_cores() -> int:
     """Cores this process may run on: in a container or under taskset fewer than the machine has."""
@@ -65,9 +67,18 @@ class Settings(BaseSettings):
     api_keys_file: Annotated[
         FilePath | None,
         Field(
-            description="File with one API key a line; when set, every route but /health/* and /metrics asks for one."
+            description="File with one API key a line; when set, every route but /health/* and /metrics asks for one. "
+            "A file that changes is taken without a restart."
         ),
     ] = None
+    metrics: Annotated[
+        Literal["open", "key"],
+        Field(description="Whether /metrics is `open` to all who reach the port, or asks for an API key too (`key`)."),
+    ] = "open"
+    docs: Annotated[
+        Literal["on", "off"],
+        Field(description="Whether /docs and /openapi.json are there; with `off` they are 404."),
+    ] = "on"
 
     max_batch_size: Annotated[int, Field(ge=1, le=1024, description="Most images in one run of the model.")] = 32
     max_wait_ms: Annotated[
@@ -118,6 +129,13 @@ class Settings(BaseSettings):
             "MOS counts in its parts' deviations.",
         ),
     ] = 0.01
+    engine_grace_seconds: Annotated[
+        PositiveFloat,
+        Field(
+            description="Seconds for which the engine may have failed without passing a check, or hung, before "
+            "/health/live answers 503 and an orchestrator restarts the process."
+        ),
+    ] = 60.0
     drift_reject_share: Annotated[
         float | None,
         Field(
@@ -174,12 +192,26 @@ class Settings(BaseSettings):
         PositiveInt, Field(description="Most verdicts remembered until their labels come, some 350 bytes each.")
     ] = 100_000
 
+    @field_validator("bundle_watch_seconds")
+    @classmethod
+    def _leaves_the_disk_in_peace(cls, seconds: float) -> float:
+        if 0 < seconds < SHORTEST_WATCH_SECONDS:
+            raise ValueError(f"looks must be at least {SHORTEST_WATCH_SECONDS} s apart; 0 does without them")
+        return seconds
+
     @field_validator("api_keys_file", "feedback_keys_file")
     @classmethod
     def _holds_keys(cls, path: Path | None) -> Path | None:
         if path is not None:
             read_api_keys(path)
         return path
+
+    @field_validator("metrics")
+    @classmethod
+    def _has_keys_to_ask_for(cls, metrics: str, others: ValidationInfo) -> str:
+        if metrics == "key" and others.data.get("api_keys_file") is None:
+            raise ValueError("there is no key to ask for; set MOS_API_KEYS_FILE")
+        return metrics
 
     @field_validator("feedback_log")
     @classmethod
@@ -190,10 +222,11 @@ class Settings(BaseSettings):
 
 
 def one_sentence(error: ValidationError) -> str:
-    """Say which variables are wrong, how, and what they were set to."""
+    """Say which variables are wrong, how, and what they were set to, unless that may be a key in a file's place."""
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
         name = f"MOS_{fault['loc'][0]}".upper() if fault["loc"] else "The settings"
         message = fault["msg"].removeprefix("Value error, ")
-        faults.append(f"{name}={fault['input']}: {message[:1].lower()}{message[1:]}")
+        value = "" if name.endswith("_KEYS_FILE") else f"={fault['input']}"
+        faults.append(f"{name}{value}: {message[:1].lower()}{message[1:]}")
     return "; ".join(faults) + "."

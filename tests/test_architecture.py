@@ -201,6 +201,25 @@ def test_batcher_knows_neither_images_nor_onnx() -> None:
     assert ours("service.inference.batcher") <= {"service.errors"}
 
 
+def test_the_wall_clock_is_for_readers_of_records_alone() -> None:
+    """It jumps, so nothing waits by it or measures with it: only what is written down carries a time of day."""
+    readers = {module for module in modules("service") if wall_clock(module)}
+    assert readers == {"service.watch.verdict_log", "service.http.feedback"}
+
+
+def wall_clock(module: str) -> set[str]:
+    """Return the names by which *module* asks for the time of day."""
+    tree = ast.parse(path_of(module).read_text(encoding="utf-8"))
+    asked = {"time": {"time", "time_ns", "localtime", "gmtime"}, "datetime": {"now", "utcnow", "today"}}
+    found = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found |= {node.attr} & asked.get(node.value.id, set())
+        elif isinstance(node, ast.ImportFrom) and node.module == "time":
+            found |= {alias.name for alias in node.names} & asked["time"]
+    return found
+
+
 @pytest.mark.parametrize("job", ["calibrate", "recalibrate"])
 def test_calibration_runs_without_torch(job: str) -> None:
     """Calibration scores the ONNX file that will be served, so it works inside the service image."""

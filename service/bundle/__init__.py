@@ -17,6 +17,7 @@ below from `service.bundle` itself.
 
 from service.bundle.reading import Bundle, read_bundle
 from service.bundle.schema import (
+    CANARY_FOLDER,
     CARD_FILE,
     CARD_PICTURE_FILE,
     FITTED_FILE,
@@ -42,6 +43,7 @@ from service.bundle.schema import (
 from service.bundle.writing import write_bundle, write_calibration
 
 __all__ = [
+    "CANARY_FOLDER",
     "CARD_FILE",
     "CARD_PICTURE_FILE",
     "FITTED_FILE",

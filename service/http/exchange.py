@@ -11,8 +11,9 @@ from starlette.types import Scope
 
 # What every unknown path is counted as, so that no caller can make up a new label.
 OTHER_ROUTE = "other"
-# They ask for no key, so that an orchestrator and Prometheus need no secret.
-PUBLIC_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+# They ask for no key, so that an orchestrator needs no secret.
+PROBE_ROUTES = frozenset({"/health/live", "/health/ready"})
+METRICS_ROUTE = "/metrics"
 # They check keys of their own, and no API key opens them.
 OWN_KEYS_ROUTES = frozenset({"/feedback"})
 
@@ -27,6 +28,7 @@ class Exchange:
     request_id: str
     route: str
     started_at: float  # seconds of time.monotonic
+    is_public: bool = False  # asked in passing, again and again, by probes and Prometheus, who have no key
     content_type: bytes = b""
     content_length: int | None = None
     is_chunked: bool = False
@@ -37,10 +39,11 @@ class Exchange:
     log_fields: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, scope: Scope, known_routes: frozenset[str]) -> Self:
+    def begin(cls, scope: Scope, known_routes: frozenset[str], public_routes: frozenset[str]) -> Self:
         """Begin the exchange of *scope*, and leave it there for `exchange_of`."""
         path = scope["path"]
-        exchange = cls("", path if path in known_routes else OTHER_ROUTE, time.monotonic())
+        route = path if path in known_routes else OTHER_ROUTE
+        exchange = cls("", route, time.monotonic(), route in public_routes)
         for name, value in scope["headers"]:
             if name == b"content-type":
                 exchange.content_type = value
@@ -55,14 +58,9 @@ class Exchange:
         return exchange
 
     @property
-    def is_public(self) -> bool:
-        """True on the routes for probes and Prometheus."""
-        return self.route in PUBLIC_ROUTES
-
-    @property
     def needs_api_key(self) -> bool:
         """True where one of the API keys opens the route, if the service has any."""
-        return self.route not in PUBLIC_ROUTES | OWN_KEYS_ROUTES
+        return not self.is_public and self.route not in OWN_KEYS_ROUTES
 
 
 def exchange_of(request: Request) -> Exchange:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,9 +11,10 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
+from service.bundle import Manifest
 from service.errors import MalformedBody, NotWritten, WrongFields
 from service.http import openapi, schemas
-from service.http.api_keys import check_api_key
+from service.http.api_keys import KeyFile
 from service.http.body import Body, BodyLimiter
 from service.http.exchange import exchange_of
 from service.inference.thread_pool import ThreadPool
@@ -37,7 +38,7 @@ router = APIRouter()
 class FeedbackDesk:
     """What the route works with; `write` takes a line and says whether it is in the file."""
 
-    keys: frozenset[bytes]
+    keys: KeyFile
     body_limiter: BodyLimiter
     memory: VerdictMemory
     write: ThreadPool[bytes, bool]
@@ -46,7 +47,7 @@ class FeedbackDesk:
 
 @contextmanager
 def open_desk(
-    log: Path, *, keys: frozenset[bytes], max_verdicts: int, timeout_seconds: float, metrics: Metrics
+    log: Path, *, keys: KeyFile, max_verdicts: int, timeout_seconds: float, metrics: Metrics
 ) -> Iterator[FeedbackDesk]:
     """Open the file *log* for labels, inside the event loop; raises SettingError where it cannot be written."""
     file = LineFile(log, setting="MOS_FEEDBACK_LOG", max_bytes=MAX_FILE_BYTES, max_files=MAX_FILES, keeps_all=True)
@@ -79,11 +80,13 @@ async def feedback(request: Request) -> Response:
     send the label again: it may be written twice, and counts once.
     """
     desk: FeedbackDesk = request.app.state.feedback
-    check_api_key(request.scope["headers"], desk.keys)
+    desk.keys.check(request.scope["headers"])
     with Body(desk.body_limiter) as body:
         content = await body.read(request.receive, exchange_of(request).content_length)
-        label = read_label(content, request.app.state.serving.swap.guard.manifest.classes)
+        label = read_label(content)
         verdict = desk.memory.recall(label.key)
+        served = request.app.state.serving.swap.guard.manifest
+        check_class(label, served if verdict is None else verdict.manifest)
         await _write(feedback_line(label, verdict, time.time()), desk)
     if not desk.memory.is_first_label(label.key):
         desk.metrics.feedback_corrected()
@@ -94,8 +97,8 @@ async def feedback(request: Request) -> Response:
     return JSONResponse({**asdict(label), "decision": decision_on(verdict)})
 
 
-def read_label(content: bytes, classes: Collection[str]) -> Feedback:
-    """Return the label in a JSON body; raises MalformedBody or WrongFields, *classes* being those of the model."""
+def read_label(content: bytes) -> Feedback:
+    """Return the label in a JSON body; raises MalformedBody or WrongFields."""
     try:
         label = schemas.Label.model_validate_json(content, strict=True)
     except ValidationError as error:
@@ -104,9 +107,13 @@ def read_label(content: bytes, classes: Collection[str]) -> Feedback:
             raise MalformedBody("The body is no JSON; send an object with `request_id` and `label`.") from error
         where = next((f"The field `{name}`" for name in fault["loc"] if name in schemas.Label.model_fields), "The body")
         raise WrongFields(f"{where} is wrong: {fault['msg']}; /docs has an example.") from error
-    if label.label not in ("in", "out", *classes):
-        raise WrongFields("The label is neither `in`, `out` nor a class of the served model; GET /model lists them.")
     return Feedback(label.request_id, label.index, label.label)
+
+
+def check_class(label: Feedback, judge: Manifest) -> None:
+    """Raise WrongFields for a class that the model lacks which judged the picture, or would have."""
+    if label.names_class and label.label not in judge.classes:
+        raise WrongFields("The label is neither `in`, `out` nor a class of the model; GET /model lists those served.")
 
 
 async def _write(line: bytes, desk: FeedbackDesk) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NotReady
-from service.http.api_keys import check_api_key
+from service.http.api_keys import KeyFile
 from service.http.exchange import Exchange
 from service.http.problems import problem_of, problem_response
 from service.http.recording import milliseconds, record_exchange, record_problem
+from service.http.security_headers import security_headers
 from service.inference.health import Health
 from service.watch.metrics import Metrics
 
@@ -29,13 +30,15 @@ class ExchangeMiddleware:
         app: ASGIApp,
         *,
         known_routes: frozenset[str],
-        api_keys: frozenset[bytes],
+        public_routes: frozenset[str],
+        api_keys: KeyFile | None,
         max_body_bytes: int,
         health: Health,
         metrics: Metrics,
     ) -> None:
         self._app = app
         self._known_routes = known_routes
+        self._public_routes = public_routes
         self._api_keys = api_keys
         self._max_body_bytes = max_body_bytes
         self._health = health
@@ -46,7 +49,7 @@ class ExchangeMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.begin(scope, self._known_routes)
+        exchange = Exchange.begin(scope, self._known_routes, self._public_routes)
         channels = _Channels(exchange, receive, send, self._closes)
         try:
             await self._serve(scope, exchange, channels)
@@ -56,8 +59,8 @@ class ExchangeMiddleware:
 
     async def _serve(self, scope: Scope, exchange: Exchange, channels: "_Channels") -> None:
         try:
-            if self._api_keys and exchange.needs_api_key:
-                check_api_key(scope["headers"], self._api_keys)
+            if self._api_keys is not None and exchange.needs_api_key:
+                self._api_keys.check(scope["headers"])
             await self._app(scope, channels.receive, channels.send)
         except Exception as error:
             if exchange.status:
@@ -113,8 +116,10 @@ class _Channels:
         exchange = self._exchange
         exchange.status = message["status"]
         exchange.seconds = time.monotonic() - exchange.started_at
+        own = message.get("headers", ())
         headers = [
-            *message.get("headers", ()),
+            *own,
+            *security_headers(own),
             (b"x-request-id", exchange.request_id.encode("ascii")),
             (b"server-timing", _server_timing(exchange)),
         ]

@@ -13,8 +13,8 @@ names. Any doubt is an error, never `in`.
 
 Errors are problem details (RFC 9457); their `code` is stable. Every answer has `X-Request-ID` (yours, where you sent
 one of at most 128 letters, digits and `._~:/+=-`) and `Server-Timing`. Where the service has keys, every route but
-`/health/*` and `/metrics` asks for one, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; `/feedback`, where it is
-there, asks for one of its own.
+`/health/*` and, unless it is closed, `/metrics` asks for one, as `Authorization: Bearer KEY` or `X-API-Key: KEY`;
+`/feedback`, where it is there, asks for one of its own.
 """
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -46,7 +46,7 @@ MANY_IMAGES: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["files"],
-                    "properties": {"files": {"type": "array", "items": _BINARY}},
+                    "properties": {"files": {"type": "array", "items": _BINARY, "minItems": 1}},
                 }
             }
         },
@@ -142,6 +142,7 @@ METRICS_EXAMPLE = "# TYPE mos_ready gauge\nmos_ready 1.0\n"
 
 UNAUTHORIZED = errors.Unauthorized("Send one of the service's keys as `Authorization: Bearer KEY`.")
 NOT_READY = errors.NotReady("The service is starting; try again soon.")
+ENGINE_LOST = errors.NotReady("The engine has failed or hung for 61 s; restart the service.")
 # What a route that takes images may answer instead of judging them.
 UPLOAD_ERRORS = (
     UNAUTHORIZED,
@@ -153,6 +154,7 @@ UPLOAD_ERRORS = (
     errors.Overloaded("The queue is full; try again later.", retry_after_seconds=1),
     RuntimeError(),
     NOT_READY,
+    MemoryError(),
 )
 # What may become of one image; in a batch they are items of the list.
 IMAGE_ERRORS = (

@@ -12,6 +12,8 @@ from service import errors
 
 # A service that is not ready may be so at the next check of its canaries.
 NOT_READY_RETRY_SECONDS = 5
+# Memory is back as soon as the requests that hold it are answered.
+OUT_OF_MEMORY_RETRY_SECONDS = 1
 # A full disk takes a person, a blocked one may be back soon.
 NOT_WRITTEN_RETRY_SECONDS = 30
 
@@ -44,13 +46,16 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     Exception: Problem(500, "internal", "Internal error", "The service failed; the log has the request's id."),
     errors.NotReady: Problem(503, "not_ready", "Not ready"),
+    MemoryError: Problem(503, "out_of_memory", "Out of memory", "There is no memory for this now; try again later."),
     errors.NotWritten: Problem(503, "not_written", "Not written"),
     errors.DeadlineExceeded: Problem(504, "deadline_exceeded", "Deadline passed"),
 }
 # The framework's own refusals come as one class with a status.
 HTTP_PROBLEMS: dict[int, Problem] = {
     400: Problem(400, "bad_request", "Bad request", "The request is not valid HTTP/1.1."),
-    404: Problem(404, "not_found", "Not found", "There is nothing at this path; /docs lists what there is."),
+    404: Problem(
+        404, "not_found", "Not found", "There is nothing at this path; /docs, if it is on, has what there is."
+    ),
     405: Problem(405, "method_not_allowed", "Method not allowed", "The header Allow lists this path's methods."),
 }
 
@@ -89,6 +94,8 @@ def _headers(error: Exception) -> dict[str, str]:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
     elif isinstance(error, errors.NotReady):
         headers["Retry-After"] = str(NOT_READY_RETRY_SECONDS)
+    elif isinstance(error, MemoryError):
+        headers["Retry-After"] = str(OUT_OF_MEMORY_RETRY_SECONDS)
     elif isinstance(error, errors.NotWritten):
         headers["Retry-After"] = str(NOT_WRITTEN_RETRY_SECONDS)
     elif isinstance(error, errors.Unauthorized):

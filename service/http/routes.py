@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from service.bundle import Manifest
+from service.errors import NotReady
 from service.http import openapi, schemas
 from service.http.answers import model_card, verdict_document
 from service.http.body import Body, BodyLimiter
@@ -41,13 +42,23 @@ class Serving:
     metrics: Metrics
     body_limiter: BodyLimiter
     deadline_seconds: float
+    engine_grace_seconds: float
     max_files: int
     on_verdict: Sequence[OnVerdict]
 
     @property
     def faults(self) -> Set[Fault]:
         """All that speaks against giving a verdict now."""
-        return self.health.faults | self.swap.guard.health.faults
+        return self.health.faults | self.swap.guard.faults
+
+    def require_life(self) -> None:
+        """Raise NotReady where only another start can help: the engine is lost, and has had its time to come back.
+
+        A process that ends anyway is left to answer what it accepted.
+        """
+        lost_seconds = self.swap.guard.engine_lost_seconds
+        if lost_seconds > self.engine_grace_seconds and not self.health.draining:
+            raise NotReady(f"The engine has failed or hung for {lost_seconds:.0f} s; restart the service.")
 
 
 @router.post(
@@ -100,12 +111,13 @@ async def predict_batch(request: Request) -> Response:
 
 @router.get(
     "/health/live",
-    summary="Whether the process runs",
+    summary="Whether the process can still do its work: it runs, and has not lost its engine for good",
     response_model=schemas.Status,
-    responses=openapi.ok({"status": "live"}, "It runs"),
+    responses=openapi.ok({"status": "live"}, "It can") | openapi.problems(openapi.ENGINE_LOST),
 )
-async def live() -> Response:
+async def live(request: Request) -> Response:
     """Restart the process where this does not answer 200."""
+    _serving(request).require_life()
     return JSONResponse({"status": "live"})
 
 
@@ -138,7 +150,8 @@ async def model(request: Request) -> Response:
     "/metrics",
     summary="Prometheus series",
     response_class=Response,
-    responses={200: {"description": "Text format", "content": {"text/plain": {"example": openapi.METRICS_EXAMPLE}}}},
+    responses=openapi.problems(openapi.UNAUTHORIZED)
+    | {200: {"description": "Text format", "content": {"text/plain": {"example": openapi.METRICS_EXAMPLE}}}},
 )
 async def metrics(request: Request) -> Response:
     """Return every series in the Prometheus text format."""
@@ -168,6 +181,7 @@ async def _upload(request: Request, serving: Serving, exchange: Exchange) -> Asy
         now = time.monotonic()
         record_stage("read", now - exchange.started_at, exchange, serving.metrics)
         guard = serving.swap.guard
+        require_none(guard.faults)  # asked again: the body may have taken its time
         with guard.in_use(), CancelOnDisconnect(request.receive):
             yield _Upload(content, guard, now + serving.deadline_seconds)
 
@@ -175,8 +189,12 @@ async def _upload(request: Request, serving: Serving, exchange: Exchange) -> Asy
 def _document(
     outcome: Prediction | BaseException, guard: Guard, serving: Serving, exchange: Exchange, index: int = 0
 ) -> dict[str, Any]:
-    """Record what became of image *index* of an exchange, and return its verdict or its problem."""
+    """Record what became of image *index* of an exchange, and return its verdict or its problem.
+
+    Raises NotReady for a verdict of a guard that has lost its readiness meanwhile: it is not to be believed.
+    """
     if isinstance(outcome, Prediction):
+        require_none(guard.faults)
         record_prediction(outcome, guard, exchange, serving.metrics)
         for tell in serving.on_verdict:
             tell(exchange.request_id, index, outcome.verdict, guard.manifest)

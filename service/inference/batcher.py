@@ -89,6 +89,7 @@ class Batcher(Generic[T, R]):
         self._closed: deque[list[_Entry[T, R]]] = deque()  # the first one runs, at most one more waits
         self._inbox: SimpleQueue[list[_Entry[T, R]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._running_since: float | None = None
         self._wake_up: asyncio.Handle | None = None
         self._draining = False
         self._drained = asyncio.Event()
@@ -104,6 +105,12 @@ class Batcher(Generic[T, R]):
         """The number of items that wait for the engine, and for which somebody still waits."""
         waiting = self._closed[1] if len(self._closed) > 1 else ()
         return len(self._gathering) + sum(not entry.future.done() for entry in waiting)
+
+    @property
+    def running_seconds(self) -> float:
+        """For how long the engine has been at the batch that it runs now; 0 where it runs none."""
+        running_since = self._running_since
+        return 0.0 if running_since is None else self._clock() - running_since
 
     def seconds_to_clear(self, items: int) -> float:
         """How long the engine will be busy with *items* waiting items, from the measured time of a batch."""
@@ -194,6 +201,7 @@ class Batcher(Generic[T, R]):
         served = [entry for entry in present if entry not in late] if late else present
         results: Sequence[R] = ()
         error: Exception | None = None
+        self._running_since = started_at
         try:
             if served:
                 results = self._run([entry.item for entry in served])
@@ -204,6 +212,7 @@ class Batcher(Generic[T, R]):
             error.__cause__ = stop
         except Exception as failure:
             error = failure
+        self._running_since = None
         return _FinishedBatch(served, late, results, error, started_at, self._clock() - started_at)
 
     def _deliver(self, batch: _FinishedBatch[T, R]) -> None:

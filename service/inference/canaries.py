@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from service.bundle import Canary
-from service.errors import MosGuardError
+from service.errors import MosGuardError, NotReady
 from service.inference.health import Health
 from service.inference.pipeline import Pipeline
 from service.verdict import Verdict
@@ -79,6 +79,8 @@ class CanaryChecks:
                 self._is_warm = True
             largest = max(await self._deviations(), default=0.0)
         except MosGuardError as error:
+            if isinstance(error, NotReady):
+                self._health.fail("engine")
             self._fail("could not be judged", error)
             return math.nan
         if largest > self._tolerance:

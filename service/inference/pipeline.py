@@ -64,6 +64,11 @@ class Pipeline:
         """The number of images that are being decoded or wait for the engine."""
         return self._decoding + self._batcher.depth
 
+    @property
+    def running_seconds(self) -> float:
+        """For how long the engine has been at the batch that it runs now; 0 where it runs none."""
+        return self._batcher.running_seconds
+
     def require_room(self, images: int = 1) -> None:
         """Raise Overloaded unless *images* more may wait."""
         depth = self.depth

@@ -2,17 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 
 from service.bundle import Bundle
 from service.errors import NotReady
 from service.inference.canaries import CanaryChecks
 from service.inference.engine import Provider
-from service.inference.health import Health
+from service.inference.health import Fault, Health
 from service.inference.pipeline import Pipeline
 from service.verdict import Verdict
 from service.watch.drift import Drift
+
+# A batch takes seconds at most, on a CPU and with a large model too.
+HANG_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +24,7 @@ class Guard:
     """Everything that is replaced together when another bundle is taken into service.
 
     Without a calibration there is no *pipeline*, no *checks* and no *drift*: such a guard tells of itself and judges
-    nothing. All methods belong to one event loop.
+    nothing. An engine that is at one batch for longer than *hang_seconds* hangs. All methods belong to one event loop.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Guard:
         pipeline: Pipeline | None = None,
         checks: CanaryChecks | None = None,
         drift: Drift | None = None,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
@@ -41,7 +45,9 @@ class Guard:
         self.drift = drift
         self._pipeline = pipeline
         self._checks = checks
+        self._hang_seconds = hang_seconds
         self._watching: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._users = 0
         self._is_unused = asyncio.Event()
         self._is_unused.set()
@@ -58,6 +64,22 @@ class Guard:
         """The number of images on their way to the engine."""
         return 0 if self._pipeline is None else self._pipeline.depth
 
+    @property
+    def faults(self) -> Set[Fault]:
+        """All that is wrong with this guard now."""
+        hangs: Set[Fault] = {"engine"} if self._hanging_seconds else frozenset()
+        return self.health.faults | hangs
+
+    @property
+    def engine_lost_seconds(self) -> float:
+        """For how long the engine has failed without passing a check, or hung; 0 while it works."""
+        return max(self.health.seconds("engine"), self._hanging_seconds)
+
+    @property
+    def _hanging_seconds(self) -> float:
+        # Asked whenever somebody wants to know, so that it needs neither a caller in the queue nor a canary.
+        return 0.0 if self._pipeline is None else max(0.0, self._pipeline.running_seconds - self._hang_seconds)
+
     def start(self) -> None:
         """Start the threads."""
         if self._pipeline is not None:
@@ -67,7 +89,7 @@ class Guard:
         """Warm up and judge the canaries once; return whether nothing speaks against this guard."""
         if self._checks is not None:
             await self._checks.check()
-        return not self.health.faults
+        return not self.faults
 
     def watch(self, observe: Callable[[float], None]) -> None:
         """Judge the canaries from now on, and tell *observe* each deviation."""
@@ -95,16 +117,29 @@ class Guard:
             said = "raises its alarm" if state.alarm else "takes its alarm back"
             _log.warning("The drift test of %s %s after %d images.", kind, said, self.drift.pictures)
 
+    def go_on_from(self, former: "Guard") -> None:
+        """Take over the evidence of *former* where nothing has changed that it is about: the same calibration."""
+        if self.bundle.calibration == former.bundle.calibration:
+            self.drift = former.drift
+
     async def retire(self, drain_seconds: float) -> None:
-        """Answer all that was accepted, end the threads and let go of the model; whoever uses it is waited for."""
+        """Answer all that was accepted, end the threads and let go of the model; whoever uses it is waited for.
+
+        What lasts longer than *drain_seconds* goes on in the background, and ends with the last answer.
+        """
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
         if self._pipeline is None:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(drain_seconds):
-                await self._is_unused.wait()
-                await self._pipeline.drain()
-                return
-        _log.error("The engine did not end within %g s; it is left behind.", drain_seconds)
+        self._ending = asyncio.create_task(self._end(self._pipeline), name="end of a guard")
+        done, _ = await asyncio.wait([self._ending], timeout=drain_seconds)
+        if not done:
+            _log.error(
+                "%s version %s is not at its end after %g s: its engine, or a caller, has not finished.",
+                *(self.manifest.name, self.manifest.version, drain_seconds),
+            )
+
+    async def _end(self, pipeline: Pipeline) -> None:
+        await self._is_unused.wait()
+        await pipeline.drain()

@@ -67,7 +67,7 @@ class LineFile:
     def write(self, lines: Sequence[bytes]) -> int:
         """Append *lines*, each with its newline, and return how many, in order, are in the file whole.
 
-        A fault is logged once, and everything is tried anew at the next call.
+        A fault is logged once, as is its end, and everything is tried anew at the next call.
         """
         written = 0
         with self._writing:
@@ -78,7 +78,9 @@ class LineFile:
                 self._close()
                 if not self._is_failing:
                     _log.error("%s takes no lines: %s.", self._name, error.strerror)
-            self._is_failing = written < len(lines)
+            was_failing, self._is_failing = self._is_failing, written < len(lines)
+            if was_failing and not self._is_failing:
+                _log.warning("%s takes lines again.", self._name)
         return written
 
     def close(self) -> None:

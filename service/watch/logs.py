@@ -75,4 +75,6 @@ def configure_logging(form: Literal["json", "text"], level: str) -> BackgroundHa
     root.setLevel(logging.WARNING)  # libraries speak up when something is wrong
     for name in ("service", "uvicorn"):
         logging.getLogger(name).setLevel(level.upper())
+    # It warns of each malformed form, with bytes of it; the caller hears of that, and the log has the request's code.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     return handler

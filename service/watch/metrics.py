@@ -125,6 +125,11 @@ class _ModelSeries:
             "mos_expected_in_ratio", "Share of in-distribution images that calibration lets pass.", registry=registry
         )
         self.ready = Gauge("mos_ready", "1 while /health/ready answers 200, else 0.", registry=registry)
+        self.engine_lost = Gauge(
+            "mos_engine_lost_seconds",
+            "For how long the engine has failed without passing a check, or hung; 0 while it works.",
+            registry=registry,
+        )
         self.canary_deviation = Gauge(
             "mos_canary_deviation",
             "Largest difference of a canary's scores from the expected ones; a score other than MOS in its parts' "
@@ -227,6 +232,12 @@ class Metrics:
         self._stages = _StageSeries(registry)
         self._verdicts = _VerdictSeries(registry)
         self._model = _ModelSeries(registry)
+        self._loop_lag = Histogram(
+            "mos_event_loop_lag_seconds",
+            "How much later than due a timer of the event loop was served, four times a second: probes wait as long.",
+            buckets=DURATION_SECONDS,
+            registry=registry,
+        )
         self._drift = _DriftSeries(registry)
         self._swaps = _SwapSeries(registry)
         self._feedback = _FeedbackSeries(registry)
@@ -260,11 +271,13 @@ class Metrics:
         *,
         queue_depth: Callable[[], float],
         ready: Callable[[], float],
+        engine_lost_seconds: Callable[[], float],
         drift: Callable[[], Mapping[str, DriftState]],
     ) -> None:
-        """Take the depth of the queue, the readiness and the state of each drift test at each scrape."""
+        """Take the depth of the queue, the state of service and engine, and that of each drift test at each scrape."""
         self._stages.queue_depth.set_function(queue_depth)
         self._model.ready.set_function(ready)
+        self._model.engine_lost.set_function(engine_lost_seconds)
         for kind in KINDS:
             for name, gauge in self._drift.gauges.items():
                 gauge.labels(kind).set_function(partial(_of_drift, drift, kind, name))
@@ -325,6 +338,10 @@ class Metrics:
     def count_dropped_lines(self, log: str, count: Callable[[], float]) -> None:
         """Take the lines that *log* has dropped so far at each scrape."""
         self._dropped_lines.counts[log] = count
+
+    def loop_lag(self, seconds: float) -> None:
+        """Record by how much a timer of the event loop was late."""
+        self._loop_lag.observe(seconds)
 
     def canary(self, deviation: float) -> None:
         """Record how far the canaries are from what is expected of them."""

@@ -76,7 +76,7 @@ def test_a_provider_that_is_not_there_is_one_sentence_and_status_1(tiny_bundle: 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("port", "http"), ("provider", "gpu"), ("max_queue", "0"), ("api_keys_file", "missing")]
+    ("name", "value"), [("port", "http"), ("provider", "gpu"), ("max_queue", "0"), ("metrics", "key")]
 )
 def test_a_wrong_setting_is_one_sentence_and_status_2(tmp_path: Path, name: str, value: str) -> None:
     """The sentence names the variable."""

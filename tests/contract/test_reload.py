@@ -155,6 +155,28 @@ def test_a_calibration_beside_the_running_service_takes_effect_without_a_gap(tmp
         assert (thresholds[0], thresholds[-1]) == (before, server.metric("mos_threshold"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not show what a process has loaded")
+def test_a_signal_during_the_start_ends_nothing(tmp_path: Path) -> None:
+    """Whoever signals all replicas reaches those, too, that are just starting: from before the long imports on."""
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    with running_server(tmp_path, bundle=bundle.path) as server:
+        proc = Path(f"/proc/{server.process.pid}")
+        while not survives_hang_up(proc):
+            time.sleep(0.002)
+        assert "onnxruntime" not in (proc / "maps").read_text(), "until now the signal would have ended the start"
+        for _ in range(50):
+            hang_up(server)
+            time.sleep(0.02)
+        server.wait_until_ready()
+        assert httpx.post(f"{server.url}/predict", content=RED, timeout=60).status_code == 200
+
+
+def survives_hang_up(proc: Path) -> bool:
+    """Say whether a process ignores or handles SIGHUP, the first bit of the masks that the system shows."""
+    masks = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
+    return any(int(masks[name], 16) & 1 for name in ("SigIgn", "SigCgt"))
+
+
 def test_memory_returns_to_one_bundle(tmp_path: Path) -> None:
     """After many exchanges of the shipped model the process holds about what it held after the first ones."""
     if not DEFAULT_BUNDLE.is_dir():

@@ -35,6 +35,12 @@ def test_the_probes_ask_the_right_question() -> None:
     assert CONTAINER["startupProbe"]["failureThreshold"] * CONTAINER["startupProbe"]["periodSeconds"] >= 120
 
 
+def test_liveness_gives_the_engine_time_to_come_back() -> None:
+    """A restart costs more than a failed batch: the canaries are judged several times before it."""
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    assert settings.engine_grace_seconds >= 5 * settings.canary_interval_seconds
+
+
 def test_the_container_is_confined() -> None:
     """It fits the restricted profile of the pod security standards, and its root file system is read-only."""
     assert CONTAINER["securityContext"] == {

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from service.errors import CorruptImage, EmptyBody, InputError, TooManyPixels, UnsupportedFormat
 from service.preprocess import ALLOWED_FORMATS, decode, load, squash
@@ -418,13 +418,27 @@ def test_a_loaded_picture_is_what_decode_squashes(mode: str) -> None:
     assert np.array_equal(decode(encode(loaded, "PNG"), height=7, width=11), pixels)
 
 
-def test_want_of_memory_while_squashing_is_a_corrupt_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever fails on the way to pixels is one of our errors."""
+def test_want_of_memory_says_nothing_about_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays what it is, so that nobody throws a good picture away."""
     loaded = load(encode(smooth(), "PNG"))
 
     def failing(*_: Any) -> Image.Image:
         raise MemoryError
 
     monkeypatch.setattr(Image.Image, "resize", failing)
-    with pytest.raises(CorruptImage):
+    with pytest.raises(MemoryError):
         squash(loaded, height=7, width=11)
+
+
+@pytest.mark.parametrize(("code", "error"), [(-9, MemoryError), (-2, CorruptImage)])
+def test_a_codecs_want_of_memory_is_no_corrupt_image(
+    monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception]
+) -> None:
+    """Pillow raises OSError for both; only one of them is the image's fault."""
+
+    def failing(*_: Any) -> None:
+        raise ImageFile._get_oserror(code, encoder=False)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", failing)
+    with pytest.raises(error):
+        load(encode(smooth(), "JPEG"))

@@ -56,11 +56,11 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
         ("MOS_DEADLINE_MS", "nan"),
         ("MOS_MAX_WAIT_MS", "inf"),
         ("MOS_LOG_FORMAT", "xml"),
-        ("MOS_API_KEYS_FILE", "missing.txt"),
+        ("MOS_METRICS", "closed"),
+        ("MOS_DOCS", "0"),
         ("MOS_VERDICT_LOG_SHARE", "1.1"),
         ("MOS_VERDICT_LOG_MAX_BYTES", "1000"),
         ("MOS_VERDICT_LOG_FILES", "1"),
-        ("MOS_FEEDBACK_KEYS_FILE", "missing.txt"),
         ("MOS_FEEDBACK_REMEMBER", "0"),
     ],
 )
@@ -73,6 +73,27 @@ def test_a_wrong_value_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: st
     assert sentence.startswith(f"{name}={value}: ")
     assert sentence.endswith(".")
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("name", ["MOS_API_KEYS_FILE", "MOS_FEEDBACK_KEYS_FILE"])
+def test_a_key_in_the_place_of_its_file_is_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The sentence goes to a log, and whoever mistook the setting has put a key there."""
+    monkeypatch.setenv(name, "the-key-itself")
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert one_sentence(error.value).startswith(f"{name}: path does not point to a file")
+    assert "the-key-itself" not in one_sentence(error.value)
+
+
+def test_closed_metrics_need_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without one they would be open although somebody closed them, or shut to everybody."""
+    monkeypatch.setenv("MOS_METRICS", "key")
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert one_sentence(error.value) == "MOS_METRICS=key: there is no key to ask for; set MOS_API_KEYS_FILE."
+    (tmp_path / "keys").write_text("key\n")
+    monkeypatch.setenv("MOS_API_KEYS_FILE", "keys")
+    assert Settings().metrics == "key"
 
 
 def test_labels_need_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import pytest
 from service.bundle import Bundle
 from service.errors import MalformedBody, WrongFields
 from service.http import feedback, schemas
-from service.http.feedback import read_label
+from service.http.feedback import check_class, read_label
 from service.watch.feedback import Feedback
 from service.watch.json_lines import LineFile
 from tests.full_disk import full_disk
 from tests.service.running_app import RunningApp, running_app
-from tests.tiny_bundle import CLASSES, png, write_tiny_bundle
+from tests.tiny_bundle import png, write_tiny_bundle
 
 RED = png((235, 20, 20))
 GREY = png((128, 128, 128))
@@ -99,6 +99,17 @@ async def test_an_unknown_id_is_taken(labelling: RunningApp, tmp_path: Path) -> 
     assert (await send(labelling, request_id="elsewhere", label="in")).json()["decision"] == "unknown"
     assert [line["decision"] for line in lines(tmp_path)] == ["unknown"]
     assert labelling.sample("mos_feedback_total", label="in", decision="unknown") == 1
+
+
+async def test_a_label_is_checked_against_the_model_that_judged(labelling: RunningApp, tmp_path: Path) -> None:
+    """After an exchange the classes of the former model are still right for its verdicts, and new ones are not."""
+    await labelling.client.post("/predict", content=RED, headers={"X-Request-ID": "a"})
+    serving = labelling.app.state.serving
+    manifest = serving.swap.guard.manifest
+    serving.swap.guard.manifest = manifest.model_copy(update={"classes": [f"new {name}" for name in manifest.classes]})
+    assert (await send(labelling, request_id="a", label="red")).status_code == 200
+    assert (await send(labelling, request_id="a", label="new red")).status_code == 422
+    assert (await send(labelling, request_id="unknown", label="new red")).status_code == 200
 
 
 async def test_a_correction_is_written_and_not_counted_again(labelling: RunningApp, tmp_path: Path) -> None:
@@ -187,15 +198,15 @@ async def test_the_pages_promise_what_it_does(labelling: RunningApp) -> None:
 
 def test_a_label_is_read() -> None:
     """The place in a batch may be left out."""
-    assert read_label(b'{"request_id": "a", "label": "red"}', list(CLASSES)) == Feedback("a", 0, "red")
-    assert read_label(b'{"request_id": "a", "label": "in", "index": 3}', []) == Feedback("a", 3, "in")
+    assert read_label(b'{"request_id": "a", "label": "red"}') == Feedback("a", 0, "red")
+    assert read_label(b'{"request_id": "a", "label": "in", "index": 3}') == Feedback("a", 3, "in")
 
 
 @pytest.mark.parametrize("content", [b"", b"label=in", b'{"request_id": "a"', b"\xff\xfe", b"[" * 10_000])
 def test_what_is_no_json_is_malformed(content: bytes) -> None:
     """The body cannot be taken apart at all."""
     with pytest.raises(MalformedBody):
-        read_label(content, [])
+        read_label(content)
 
 
 @pytest.mark.parametrize(
@@ -214,14 +225,19 @@ def test_what_is_no_json_is_malformed(content: bytes) -> None:
         ('{"request_id": "a", "label": "in", "index": 9999999999999999999999}', "`index`"),
         ('{"request_id": "a", "label": "in", "comment": ""}', "The body"),
         ('["a", "in"]', "The body"),
-        ('{"request_id": "a", "label": "purple"}', "GET /model"),
-        ('{"request_id": "a", "label": "IN"}', "GET /model"),
-        ('{"request_id": "a", "label": ""}', "GET /model"),
     ],
 )
 def test_a_wrong_field_is_named(body: str, named: str) -> None:
     """One sentence says which, and what to do."""
     with pytest.raises(WrongFields) as caught:
-        read_label(body.encode(), list(CLASSES))
+        read_label(body.encode())
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("label", ["purple", "IN", ""])
+def test_a_class_that_the_model_lacks_is_refused(tiny_bundle: Bundle, label: str) -> None:
+    """The sentence says where the classes are listed."""
+    check_class(Feedback("a", 0, "red"), tiny_bundle.manifest)
+    with pytest.raises(WrongFields, match="GET /model"):
+        check_class(Feedback("a", 0, label), tiny_bundle.manifest)

@@ -41,6 +41,18 @@ async def test_keys_cover_all_but_probes_and_metrics(tiny_bundle: Bundle, tmp_pa
             assert (await running.client.post("/predict", content=RED, headers=headers)).status_code == 200
 
 
+async def test_metrics_can_be_closed(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Then a scrape needs a key like any other request, a refused one is counted, and probes still need none."""
+    (tmp_path / "keys").write_text("secret\n")
+    async with running_app(tiny_bundle.path, api_keys_file=tmp_path / "keys", metrics="key") as running:
+        response = await running.client.get("/metrics")
+        assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
+        assert running.sample("mos_rejected_total", reason="unauthorized") == 1
+        scrape = await running.client.get("/metrics", headers={"Authorization": "Bearer secret"})
+        assert (scrape.status_code, "mos_ready" in scrape.text) == (200, True)
+        assert (await running.client.get("/health/live")).status_code == 200
+
+
 async def test_without_keys_nothing_is_asked(running: RunningApp) -> None:
     """An open service ignores whatever key is sent."""
     assert (await running.client.get("/model", headers={"X-API-Key": "any"})).status_code == 200

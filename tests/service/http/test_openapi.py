@@ -1,7 +1,8 @@
 """The pages promise what the service does."""
 
+from service.bundle import Bundle
 from service.http import schemas
-from tests.service.running_app import RunningApp
+from tests.service.running_app import RunningApp, running_app
 
 
 async def test_docs_and_openapi_are_there(running: RunningApp) -> None:
@@ -28,3 +29,12 @@ async def test_docs_and_openapi_are_there(running: RunningApp) -> None:
     schemas.ModelCard.model_validate(
         paths["/model"]["get"]["responses"]["200"]["content"]["application/json"]["example"]
     )
+
+
+async def test_the_pages_can_be_closed(tiny_bundle: Bundle) -> None:
+    """Then both are paths like any unknown one, in the series too."""
+    async with running_app(tiny_bundle.path, docs="off") as running:
+        for path in ("/docs", "/openapi.json", "/docs/oauth2-redirect", "/redoc"):
+            response = await running.client.get(path)
+            assert (response.status_code, response.json()["code"]) == (404, "not_found")
+        assert running.sample("mos_requests_total", route="other", code="404") == 4

@@ -44,6 +44,7 @@ def fail_with(running: RunningApp, error: Exception) -> None:
         (ClientDisconnect(), 499, "client_gone"),
         (errors.ModelOutputError("e"), 500, "model_output"),
         (errors.NotReady("e"), 503, "not_ready"),
+        (MemoryError(), 503, "out_of_memory"),
         (errors.DeadlineExceeded("e"), 504, "deadline_exceeded"),
         (HTTPException(404), 404, "not_found"),
         (HTTPException(405), 405, "method_not_allowed"),

@@ -58,18 +58,21 @@ async def test_a_problem_has_its_code_in_the_line(running: RunningApp, caplog: p
 
 
 @pytest.mark.parametrize(
-    ("route", "status", "level"),
+    ("route", "is_public", "status", "level"),
     [
-        ("/predict", 200, "INFO"),
-        ("/predict", 500, "ERROR"),
-        ("/metrics", 200, "DEBUG"),
-        ("/health/ready", 503, "DEBUG"),
+        ("/predict", False, 200, "INFO"),
+        ("/predict", False, 500, "ERROR"),
+        ("/metrics", True, 200, "DEBUG"),
+        ("/metrics", False, 401, "INFO"),
+        ("/health/ready", True, 503, "DEBUG"),
     ],
 )
-def test_a_line_is_as_loud_as_it_is_new(route: str, status: int, level: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_as_loud_as_it_is_new(
+    route: str, is_public: bool, status: int, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Failures stand out, and what is asked every few seconds stays quiet."""
     with caplog.at_level(logging.DEBUG, "service.request"):
-        record_exchange(Exchange("id", route, 0.0, status=status), "GET", Metrics(CollectorRegistry()))
+        record_exchange(Exchange("id", route, 0.0, is_public, status=status), "GET", Metrics(CollectorRegistry()))
     assert [record.levelname for record in caplog.records] == [level]
 
 
@@ -87,6 +90,6 @@ def test_a_probe_that_comes_too_early_is_no_reject() -> None:
     """Otherwise every start of a service would look like refused images."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    for route in ("/health/ready", "/predict"):
-        record_problem(NotReady("The service is starting."), Exchange("id", route, 0.0), metrics)
+    for route, is_public in (("/health/ready", True), ("/predict", False)):
+        record_problem(NotReady("The service is starting."), Exchange("id", route, 0.0, is_public), metrics)
     assert registry.get_sample_value("mos_rejected_total", {"reason": "not_ready"}) == 1

@@ -1,10 +1,14 @@
 """Each route answers as the contract says."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 from pydantic import TypeAdapter
 
 from service.bundle import Bundle
 from service.http import schemas
+from service.inference.pipeline import Prediction
 from tests.service.running_app import RunningApp, running_app
 from tests.tiny_bundle import png
 
@@ -88,3 +92,60 @@ async def test_metrics_are_prometheus_text(running: RunningApp) -> None:
     response = await running.client.get("/metrics")
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert "\nmos_ready 1.0\n" in response.text
+
+
+async def test_life_ends_with_a_lost_engine_and_not_in_a_drain(tiny_bundle: Bundle) -> None:
+    """A restart would help the one, and cost the other the answers it still owes."""
+    async with running_app(tiny_bundle.path, engine_grace_seconds=1e-6, canary_interval_seconds=60) as running:
+        await running.until_ready()
+        running.app.state.serving.swap.guard.health.fail("engine")
+        await asyncio.sleep(0.01)
+        lost = await running.client.get("/health/live")
+        problem = schemas.Problem.model_validate_json(lost.content, strict=True)
+        assert (lost.status_code, problem.code, "restart" in problem.detail) == (503, "not_ready", True)
+        running.app.state.health.fail("draining")
+        assert (await running.client.get("/health/live")).status_code == 200
+        assert (await running.client.get("/health/ready")).status_code == 503
+
+
+async def test_nothing_but_a_lost_engine_ends_life(tiny_bundle: Bundle) -> None:
+    """What another start would not mend is no reason for one."""
+    async with running_app(tiny_bundle.path, engine_grace_seconds=1e-6, canary_interval_seconds=60) as running:
+        await running.until_ready()
+        for fault in ("starting", "uncalibrated", "canary"):
+            running.app.state.serving.swap.guard.health.fail(fault)
+        await asyncio.sleep(0.01)
+        assert (await running.client.get("/health/ready")).status_code == 503
+        assert (await running.client.get("/health/live")).status_code == 200
+
+
+async def test_readiness_lost_while_the_body_comes_is_heard(running: RunningApp) -> None:
+    """An upload that began while all was well gets no verdict of a model that has moved since."""
+    guard = running.app.state.serving.swap.guard
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield RED[:30]
+        guard.health.fail("canary")
+        yield RED[30:]
+
+    response = await running.client.post("/predict", content=slowly())
+    assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+async def test_readiness_lost_while_an_image_is_judged_is_heard(
+    running: RunningApp, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A verdict is given only by a guard that is ready when it is given, and counted only then."""
+    guard = running.app.state.serving.swap.guard
+    predict = guard.pipeline.predict
+
+    async def predict_and_fail(encoded: bytes, *, deadline: float) -> Prediction:
+        prediction: Prediction = await predict(encoded, deadline=deadline)
+        guard.health.fail("canary")
+        return prediction
+
+    monkeypatch.setattr(guard.pipeline, "predict", predict_and_fail)
+    response = await running.client.post(path, files={"file" if path == "/predict" else "files": ("x", RED)})
+    assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+    assert running.sample("mos_score_count") == 0

@@ -427,6 +427,33 @@ async def test_the_hook_sees_each_batch_and_a_broken_hook_harms_nobody(run: Doub
     assert len(errors) == 2
 
 
+async def test_the_age_of_the_running_batch_is_known_without_a_caller(start: Start, run: Doubler) -> None:
+    """It counts from the moment the engine took the batch, and is 0 while there is none."""
+    seconds = itertools.count()
+    batcher = start(clock=lambda: next(seconds))
+    assert batcher.running_seconds == 0
+    run.hold()
+    [caller] = await submit_all(batcher, range(1))
+    await run.entered()
+    ages = [batcher.running_seconds for _ in range(3)]
+    assert 0 < ages[0] < ages[1] < ages[2]
+    caller.cancel()
+    assert batcher.running_seconds > ages[2]
+    run.release()
+    await batcher.drain()
+    assert batcher.running_seconds == 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), StopIteration()])
+async def test_a_batch_that_failed_runs_no_more(start: Start, run: Doubler, error: Exception) -> None:
+    """An engine that raises does not hang."""
+    batcher = start()
+    run.error = error
+    with pytest.raises(RuntimeError):
+        await batcher.submit(1)
+    assert batcher.running_seconds == 0
+
+
 async def test_times_are_told_apart(start: Start, run: Doubler) -> None:
     """A reply says how long its item queued and how long its batch ran, each as a non-negative number of seconds."""
     reply = await start().submit(1)

@@ -31,9 +31,12 @@ class SwitchableEngine:
         self._health = health
         self.change: Callable[[Row], Row] = lambda row: row
         self.warm_ups = 0
+        self.warm_up_error: Exception | None = None
         self.batches: list[Image] = []  # (N, H, W, 3) each
 
     def warm_up(self) -> None:
+        if self.warm_up_error is not None:
+            raise self.warm_up_error
         self.warm_ups += 1
 
     def __call__(self, images: Sequence[Image]) -> list[Row]:
@@ -138,6 +141,17 @@ async def test_a_failing_engine_ends_readiness_until_a_canary_passes(tiny_bundle
         await service.check()
         assert not service.ready
         service.engine.change = lambda row: row
+        await service.check()
+        assert service.ready
+
+
+async def test_an_engine_that_never_gets_warm_is_a_failing_engine(tiny_bundle: Bundle) -> None:
+    """A service that cannot start for its engine's sake is told from one that takes its time."""
+    async with watched(tiny_bundle) as service:
+        service.engine.warm_up_error = NotReady("ONNX Runtime could not run the model.")
+        await service.check()
+        assert service.health.faults == {"starting", "engine", "canary"}
+        service.engine.warm_up_error = None
         await service.check()
         assert service.ready
 

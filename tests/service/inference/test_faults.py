@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from PIL import Image
 
 from service import preprocess
@@ -156,6 +158,17 @@ def dead(run: Run) -> Outputs:
     raise RuntimeError("CUDA error 700: an illegal memory access was encountered")
 
 
+def without_memory(run: Run) -> Outputs:
+    """ONNX Runtime itself finds no memory, here for a tensor larger than what a process can address."""
+    shape = helper.make_tensor_value_info("shape", TensorProto.INT64, [1])
+    values = helper.make_tensor_value_info("values", TensorProto.FLOAT, [None])
+    graph = helper.make_graph([helper.make_node("ConstantOfShape", ["shape"], ["values"])], "vast", [shape], [values])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    outputs: Outputs = session.run(None, {"shape": np.array([2**46])})
+    return outputs
+
+
 def nan_in_the_first_row(run: Run) -> Outputs:
     outputs = run.outputs()
     for output in outputs:
@@ -232,18 +245,22 @@ async def test_a_fault_of_the_session_is_seen_by_the_next_check(
 
 @pytest.mark.parametrize(
     ("fault", "answer"),
-    [(dead, (503, "not_ready")), (nan_in_the_first_row, (500, "model_output"))],
-    ids=["dead", "NaN"],
+    [
+        (dead, (503, "not_ready")),
+        (without_memory, (503, "not_ready")),
+        (nan_in_the_first_row, (500, "model_output")),
+    ],
+    ids=["dead", "without memory", "NaN"],
 )
 async def test_a_dead_session_or_nan_is_no_verdict_before_it_is_seen(
     watched: Start, tiny_bundle: Bundle, fault: Fault, answer: tuple[int, str]
 ) -> None:
-    """A caller between the fault and the next check hears of an error, and a dead session ends readiness at once."""
+    """A caller between the fault and the next check hears of an error, and a failed run ends readiness at once."""
     async with watched(tiny_bundle.path, canary_interval_seconds=3600) as watch:
         watch.session.fault = fault
         response = await watch.post(RED)
         assert (response.status_code, response.json()["code"]) == answer
-        assert await watch.is_ready() == (fault is not dead)
+        assert await watch.is_ready() == (fault is nan_in_the_first_row)
 
 
 # --- One row of a batch ---

@@ -40,3 +40,17 @@ def test_an_uncalibrated_bundle_is_told_with_the_command() -> None:
     """The sentence names what to run."""
     with pytest.raises(NotReady, match="training calibrate"):
         require_none(Health("uncalibrated").faults)
+
+
+def test_a_fault_counts_its_time_from_the_first_note_of_it() -> None:
+    """Noting it again does not begin anew; taking it back does."""
+    now = [100.0]
+    health = Health(clock=lambda: now[0])
+    assert health.seconds("engine") == 0
+    health.fail("engine")
+    now[0] += 5
+    health.fail("engine")
+    now[0] += 2
+    assert health.seconds("engine") == 7
+    health.clear("engine")
+    assert health.seconds("engine") == 0

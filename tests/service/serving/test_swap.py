@@ -7,11 +7,13 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from service.bundle import Bundle
 from service.inference.pipeline import Prediction
+from service.serving.guard import Guard
 from service.serving.swap import Swap
 from tests.service.running_app import RunningApp, running_app
 from tests.tiny_bundle import MOS_AND_LOGIT, png, write_tiny_bundle
@@ -195,15 +197,15 @@ async def test_requests_that_come_together_are_one_reload(place: Path) -> None:
     """An impatient operator gets one exchange, and a later request another."""
     async with serving(place) as running:
         for _ in range(3):
-            swap_of(running).request()
+            running.app.state.is_reload_wanted.set()
         await until(running, swapped=1)
-        swap_of(running).request()
+        running.app.state.is_reload_wanted.set()
         await until(running, swapped=2)
 
 
 async def test_a_watched_bundle_is_taken_when_it_has_changed_and_stands_still(place: Path) -> None:
     """Nobody need send a signal; without a change nothing is read again, and a bad one is tried once."""
-    async with serving(place, bundle_watch_seconds=0.02) as running:
+    async with serving(place, bundle_watch_seconds=0.05) as running:
         await asyncio.sleep(0.2)
         assert reloads(running, "swapped") == 0
         put(place, version="2")
@@ -218,6 +220,75 @@ async def test_a_watched_bundle_is_taken_when_it_has_changed_and_stands_still(pl
         assert (await verdict(running))["version"] == "3"
 
 
+async def test_a_bundle_that_becomes_whole_later_is_taken(place: Path) -> None:
+    """Whatever file comes last: the pictures of the canaries are part of the bundle that is watched."""
+    async with serving(place, bundle_watch_seconds=0.05) as running:
+        canary = place / "canary" / put(place, version="2").canaries[0].name
+        content = canary.read_bytes()
+        canary.unlink()
+        await until(running, refused=1)
+        canary.write_bytes(content)
+        await until(running, swapped=1)
+        assert (await verdict(running))["version"] == "2"
+
+
+async def test_a_refused_bundle_is_tried_again_after_a_while(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was in the way may have passed though no file shows it; each time it is waited twice as long."""
+    monkeypatch.setattr("service.serving.swap.FIRST_RETRY_SECONDS", 0.1)
+    async with serving(place, bundle_watch_seconds=0.05) as running:
+        swap = swap_of(running)
+        read = swap._builder._function
+
+        def fail(path: Path) -> Guard:
+            raise OSError("The disk is gone.")
+
+        monkeypatch.setattr(swap._builder, "_function", fail)
+        put(place, version="2")
+        await until(running, refused=2)
+        assert swap._retry_seconds >= 0.2
+        monkeypatch.setattr(swap._builder, "_function", read)
+        await until(running, swapped=1)
+        assert (await verdict(running))["version"] == "2"
+
+
+async def test_reading_the_same_calibration_again_keeps_the_evidence_of_drift(place: Path) -> None:
+    """A signal to rotate logs, or an impatient operator, must not silence an alarm."""
+    async with serving(place) as running:
+        await verdict(running)
+        await swap_of(running).reload()
+        assert (await running.client.get("/model")).json()["drift"]["images"] == 1
+        await verdict(running)
+        assert (await running.client.get("/model")).json()["drift"]["images"] == 2
+
+
+async def test_a_guard_that_outlasts_its_time_still_ends(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said that it lasts, and its threads and model are let go with its last user."""
+    async with serving(place, drain_seconds=0.01) as running:
+        swap = swap_of(running)
+        former = swap.guard
+        with former.in_use():
+            put(place, version="2")
+            await swap.reload()
+            assert "tiny version 1 is not at its end" in caplog.text
+            assert former._ending is not None
+            assert not former._ending.done()
+        async with asyncio.timeout(30):
+            await former._ending
+
+
+async def test_an_exchange_that_breaks_is_not_the_last(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong outside the new bundle is logged, and the next request is carried out."""
+    async with serving(place) as running:
+        swap = swap_of(running)
+        enter = swap._enter
+        monkeypatch.setattr(swap, "_enter", lambda guard: 1 / 0)
+        running.app.state.is_reload_wanted.set()
+        await asyncio.sleep(0.3)
+        monkeypatch.setattr(swap, "_enter", enter)
+        running.app.state.is_reload_wanted.set()
+        await until(running, swapped=1)
+
+
 async def test_a_bundle_that_is_still_being_written_is_waited_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what stays the same from one look to the next is read."""
     async with serving(place) as running:
@@ -230,7 +301,7 @@ async def test_a_bundle_that_is_still_being_written_is_waited_for(place: Path, m
             return (looks.pop(0),)
 
         monkeypatch.setattr("service.serving.swap.identity_of", look)
-        monkeypatch.setattr(swap, "request", lambda: requested_after.append(5 - len(looks)))
+        monkeypatch.setattr(swap, "_is_wanted", SimpleNamespace(set=lambda: requested_after.append(5 - len(looks))))
         with pytest.raises(NoMoreLooks):
             await swap.watch(0.001)
         assert requested_after == [5], "the fifth look is the first that saw what the one before it saw"

@@ -116,7 +116,7 @@ def test_the_torn_line_of_a_killed_process_is_ended(tmp_path: Path) -> None:
     assert (tmp_path / "lines").read_text() == '{"whole": 1}\n{"to\n2\n'
 
 
-def test_a_full_disk_is_told_once_and_survived(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_and_its_end_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What was written whole is counted exactly, and when there is room again writing goes on, each line whole."""
     file = line_file(tmp_path / "lines", max_bytes=100_000)
     lines = numbered_lines(100)
@@ -128,7 +128,8 @@ def test_a_full_disk_is_told_once_and_survived(tmp_path: Path, caplog: pytest.Lo
     read = (tmp_path / "lines").read_bytes().splitlines(keepends=True)
     assert [line for line in read if len(line) == 100] == lines[:2] + lines[20:]
     assert len(read) == 83  # and the one that was torn
-    [record] = caplog.records
+    record, over = caplog.records
+    assert over.getMessage().endswith("takes lines again.")
     assert (record.levelno, str(tmp_path) in record.getMessage()) == (logging.ERROR, True)
 
 

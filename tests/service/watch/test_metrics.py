@@ -29,7 +29,7 @@ def metrics(registry: CollectorRegistry) -> Metrics:
 def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
     """Names and labels are those that the design fixes."""
     metrics.describe_calibration(-0.9, 0.95)
-    metrics.at_each_scrape(queue_depth=lambda: 3, ready=lambda: 1, drift=dict)
+    metrics.at_each_scrape(queue_depth=lambda: 3, ready=lambda: 1, engine_lost_seconds=lambda: 0, drift=dict)
     metrics.request("/predict", 200, 0.02)
     metrics.rejected("corrupt_image")
     for stage in STAGES:
@@ -64,6 +64,8 @@ def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
         "mos_threshold": set(),
         "mos_expected_in_ratio": set(),
         "mos_ready": set(),
+        "mos_engine_lost_seconds": set(),
+        "mos_event_loop_lag_seconds": set(),
         "mos_canary_deviation": set(),
         "mos_model_info": {"name", "version", "model_sha256", "provider", "precision"},
         "mos_decision_info": {"statistic"},
@@ -150,12 +152,14 @@ def test_gauges_are_asked_at_each_scrape(metrics: Metrics, registry: CollectorRe
     metrics.at_each_scrape(
         queue_depth=lambda: len(waiting),
         ready=lambda: bool(waiting),
+        engine_lost_seconds=lambda: 7.0 * len(waiting),
         drift=lambda: {"rejects": state} if waiting else {},
     )
     assert registry.get_sample_value("mos_drift_cusum", {"kind": "rejects"}) == 6.5
     assert registry.get_sample_value("mos_drift_limit", {"kind": "rejects"}) == 6.0
     assert registry.get_sample_value("mos_drift_alarm", {"kind": "rejects"}) == 1.0
     assert registry.get_sample_value("mos_queue_depth") == 1.0
+    assert registry.get_sample_value("mos_engine_lost_seconds") == 7.0
     waiting.clear()
     assert registry.get_sample_value("mos_queue_depth") == 0.0
     assert math.isnan(registry.get_sample_value("mos_drift_alarm", {"kind": "rejects"}) or 0.0)
