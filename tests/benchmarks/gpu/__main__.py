@@ -16,7 +16,7 @@ The first time that a GPU is at hand, in this order:
    is installed, MOS_PROVIDER=tensorrt with MOS_TENSORRT_CACHE: the log says how long it built, and at a second start
    how long it read. Make the device fail while it serves (compute-exclusive mode and a second process, or a reset):
    /health/ready must answer 503 at the next check.
-2. How fast? `--part rates`, `engine`, `torch`, `service`, then `--table`, which is committed with the card's name in
+2. How fast? `--part rates`, `engine`, `torch`, `service`, `tensorrt`, then `--table`, which is committed with the card's name in
    it. Read off it: binding against plain runs; two in flight against one (whether the batcher is worth a second
    thread); graphs at batch 1 to 4; NHWC and the searches (whether `sessions.cuda_options` should change); what TF32 and
    float16 move in MOS (column `moved`) against the canaries' tolerance of 0.01; the service against the engine alone
@@ -39,7 +39,13 @@ from tests.benchmarks.gpu import engines, rates, served, torch_models
 from tests.benchmarks.gpu.results import Plan, Results
 from tests.benchmarks.gpu.table import table
 
-PARTS = {"rates": rates.measure, "engine": engines.measure, "torch": torch_models.measure, "service": served.measure}
+PARTS = {
+    "rates": rates.measure,
+    "engine": engines.measure,
+    "torch": torch_models.measure,
+    "service": served.measure,
+    "tensorrt": engines.measure_tensorrt,
+}
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from service.inference.engine.sessions import (
 from tests.benchmarks.gpu.models import Subject, convolution_flops, subject
 from tests.benchmarks.gpu.results import Plan, Results, Row, median_seconds
 
-Opened = Callable[[], tuple[Any, float]]  # a session, and the seconds that opening it took
+Opened = Callable[[], tuple[Runs, float]]  # a way through a session, and the seconds that opening it took
 COMPARED = 4  # pictures whose MOS is compared with the CPU's in float32
 
 
@@ -39,19 +39,23 @@ class Way:
     is_bound: bool = True
     threads: int = 1
     options: dict[str, str] = field(default_factory=dict)
+    precisions: tuple[str, ...] = ("float32", "float16")
+    at_few_sizes: bool = False
 
 
+ALL = ("float32", "tf32", "float16")
+FEW_SIZES = (1, 8, 32)  # enough to choose an option by
 ON_CUDA = {
-    "plain": Way("cuda", is_bound=False),
-    "bound": Way("cuda"),
-    "bound, two in flight": Way("cuda", threads=IN_FLIGHT),
-    "graphs": Way("cuda", options={"enable_cuda_graph": "1"}),
-    "graphs, two in flight": Way("cuda", threads=IN_FLIGHT, options={"enable_cuda_graph": "1"}),
-    "NHWC": Way("cuda", options={"prefer_nhwc": "1"}),
-    "exhaustive search": Way("cuda", options={"cudnn_conv_algo_search": "EXHAUSTIVE"}),
-    "default search": Way("cuda", options={"cudnn_conv_algo_search": "DEFAULT"}),
-    "TensorRT": Way("tensorrt"),
+    "plain": Way("cuda", is_bound=False, precisions=ALL),
+    "bound": Way("cuda", precisions=ALL),
+    "graphs": Way("cuda", options={"enable_cuda_graph": "1"}, precisions=ALL),
+    "bound, two in flight": Way("cuda", threads=IN_FLIGHT, precisions=ALL),
+    "graphs, two in flight": Way("cuda", threads=IN_FLIGHT, options={"enable_cuda_graph": "1"}, at_few_sizes=True),
+    "NHWC": Way("cuda", options={"prefer_nhwc": "1"}, at_few_sizes=True),
+    "exhaustive search": Way("cuda", options={"cudnn_conv_algo_search": "EXHAUSTIVE"}, at_few_sizes=True),
+    "default search": Way("cuda", options={"cudnn_conv_algo_search": "DEFAULT"}, at_few_sizes=True),
 }
+ON_TENSORRT = {"TensorRT": Way("tensorrt")}
 ON_CPU = {
     "plain": Way("cpu", is_bound=False),
     "bound": Way("cpu"),
@@ -73,30 +77,39 @@ class Reference:
 
 def measure(plan: Plan, results: Results) -> None:
     """Rows of every model, way, precision and batch size."""
+    _measure(plan, results, ON_CUDA if plan.device == "cuda" else ON_CPU)
+
+
+def measure_tensorrt(plan: Plan, results: Results) -> None:
+    """The same on TensorRT; a part of its own and the last, for it turns TF32 off for the whole process."""
+    _measure(plan, results, ON_TENSORRT if plan.device == "cuda" else {})
+
+
+def _measure(plan: Plan, results: Results, ways: dict[str, Way]) -> None:
     for name, side in plan.models.items():
+        if plan.is_over or not ways:  # building and exporting a model takes minutes too
+            return
         reference = _reference(subject(name, side, plan.folder))
-        for way_name, way in (ON_CUDA if plan.device == "cuda" else ON_CPU).items():
-            for precision in ("float32", "tf32", "float16") if way.provider == "cuda" else ("float32", "float16"):
+        for way_name, way in ways.items():
+            sizes = FEW_SIZES if way.at_few_sizes else plan.batch_sizes
+            for precision in way.precisions:
                 # One session for all batch sizes, as in the service, opened where a row is still wanted.
-                opened = functools.cache(
-                    functools.partial(_opened, reference.one, way, precision, max(plan.batch_sizes))
-                )
-                for size in plan.batch_sizes:
+                opened = functools.cache(functools.partial(_opened, reference.one, way, precision, sizes))
+                for size in sizes:
                     key = {"model": name, "precision": precision, "way": way_name, "batch": size}
-                    results.add(key, functools.partial(_row, reference, opened, way, size, plan.seconds))
+                    results.add(key, functools.partial(_row, reference, opened, way.threads, size, plan.seconds))
 
 
 def _reference(one: Subject) -> Reference:
     pictures = np.random.default_rng(0).integers(0, 256, (COMPARED, one.side, one.side, 3), np.uint8)
-    runs = _runs(one, _session(one, CPU, "float32", COMPARED), CPU, [COMPARED])
+    runs, _ = _opened(one, CPU, "float32", [COMPARED])
     return Reference(one, convolution_flops(one), pictures, _mos(runs, pictures))
 
 
-def _row(reference: Reference, opened: Opened, way: Way, size: int, seconds: float) -> Row:
-    session, open_seconds = opened()
-    runs = _runs(reference.one, session, way, sorted({size, COMPARED}))
+def _row(reference: Reference, opened: Opened, threads: int, size: int, seconds: float) -> Row:
+    runs, open_seconds = opened()
     return {
-        "images_per_second": _rate(runs, way.threads, size, reference.one.side, seconds),
+        "images_per_second": _rate(runs, threads, size, reference.one.side, seconds),
         "moved": float(np.abs(_mos(runs, reference.pictures) - reference.mos).max()),
         "flops": reference.flops,
         "open_seconds": open_seconds,
@@ -104,9 +117,10 @@ def _row(reference: Reference, opened: Opened, way: Way, size: int, seconds: flo
     }
 
 
-def _opened(one: Subject, way: Way, precision: str, largest: int) -> tuple[Any, float]:
+def _opened(one: Subject, way: Way, precision: str, sizes: Sequence[int]) -> tuple[Runs, float]:
     started_at = time.perf_counter()
-    return _session(one, way, precision, largest), time.perf_counter() - started_at
+    session = _session(one, way, precision, max(*sizes, COMPARED))
+    return _runs(one, session, way, sorted({*sizes, COMPARED})), time.perf_counter() - started_at
 
 
 def _session(one: Subject, way: Way, precision: str, largest: int) -> Any:

@@ -24,6 +24,11 @@ class Plan:
     ends_at: float  # of time.monotonic
 
     @property
+    def is_over(self) -> bool:
+        """Say whether no further row may be begun."""
+        return time.monotonic() > self.ends_at
+
+    @property
     def models(self) -> dict[str, int]:
         """Backbone -> side of its pictures, in pixels."""
         return {"R11-tiny": 32} if self.quick else {"R50x1": 480, "R101x1": 480}
@@ -37,7 +42,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """How long one row is measured."""
-        return 0.05 if self.quick else 2.0
+        return 0.05 if self.quick else 1.0
 
 
 class Results:
@@ -50,7 +55,7 @@ class Results:
     def add(self, key: Row, measure: Callable[[], Row]) -> None:
         """Measure and keep, unless the row is there or the time is over; what cannot be measured says why."""
         key = {"device": self._plan.device, "quick": self._plan.quick} | key
-        if self._key(key) in self._known or time.monotonic() > self._plan.ends_at:
+        if self._key(key) in self._known or self._plan.is_over:
             return
         try:
             row = key | measure()

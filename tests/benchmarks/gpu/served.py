@@ -31,6 +31,8 @@ def measure(plan: Plan, results: Results) -> None:
         for index, body in enumerate(photos()):
             (bodies / f"{index:04}").write_bytes(body)
         for name, side in plan.models.items():
+            if plan.is_over:
+                return
             one = subject(name, side, plan.folder)
             key = {"model": name, "way": f"decoding alone in {usable_cores()} threads"}
             results.add(key, functools.partial(_decoding, plan, bodies, side))

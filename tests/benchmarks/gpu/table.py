@@ -7,10 +7,12 @@ from pathlib import Path
 
 from tests.benchmarks.gpu.results import Row, read_rows
 
+PARTS = ("rates", "engine", "tensorrt", "torch", "service")
+
 
 def table(folder: Path) -> str:
     """What was measured, device by device; a device's own rates come first."""
-    rows = {name: read_rows(folder / f"{name}.jsonl") for name in ("rates", "engine", "torch", "service")}
+    rows = {name: read_rows(folder / f"{name}.jsonl") for name in PARTS}
     devices = sorted({(row["device"], row["quick"]) for part in rows.values() for row in part})
     blocks = []
     for device, quick in devices:
@@ -33,11 +35,11 @@ def _rate(row: Row) -> str:
 def _models(own: dict[str, list[Row]]) -> str:
     """Pictures a second by batch size, the best one's share of the matrix rate, and by how much MOS moved."""
     rates = {row["precision"]: row["flops"] for row in own["rates"] if "flops" in row}
-    measured = [row | {"by": by} for by in ("engine", "torch") for row in own[by] if "failed" not in row]
+    measured = [row | {"by": by} for by in ("engine", "tensorrt", "torch") for row in own[by] if "failed" not in row]
     sizes = sorted({row["batch"] for row in measured})
     lines: dict[tuple[str, str, str, str], dict[int, Row]] = {}
     for row in measured:
-        by = "ONNX Runtime" if row["by"] == "engine" else "torch"
+        by = "torch" if row["by"] == "torch" else "ONNX Runtime"
         lines.setdefault((row["model"], row["precision"], by, row["way"]), {})[row["batch"]] = row
     cells = []
     for key, by_size in sorted(lines.items()):

@@ -21,6 +21,8 @@ TRACED: dict[str, dict[str, Any]] = {"traced": {"backend": "eager"}}
 def measure(plan: Plan, results: Results) -> None:
     """Rows of every model, way, precision and batch size; pictures are copied to the device from pinned memory."""
     for name, side in plan.models.items():
+        if plan.is_over:  # building and exporting a model takes minutes too
+            return
         one = subject(name, side, plan.folder)
         flops = convolution_flops(one)
         guard = one.guard.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
