@@ -14,10 +14,10 @@ The first time that a GPU is at hand, in this order:
    log names cuda, says nothing of memory that could not be pinned, and the canaries of the shipped bundle agree, which
    compares the card with the CPU. With a bundle of float16, and with MOS_CUDA_GRAPHS=true, the same. Where TensorRT
    is installed, MOS_PROVIDER=tensorrt with MOS_TENSORRT_CACHE: the log says how long it built, and at a second start
-   how long it read. Make the device fail while it serves (compute-exclusive mode and a second process, or a reset):
-   /health/ready must answer 503 at the next check.
-2. How fast? `--part rates`, `engine`, `torch`, `service`, `tensorrt`, then `--table`, which is committed with the card's name in
-   it. Read off it: binding against plain runs; two in flight against one (whether the batcher is worth a second
+   how long it read. Fill the device's memory from another process while it serves: a batch that fails is answered
+   503, and /health/ready falls until the canaries pass again.
+2. How fast? `--part rates`, `engine`, `torch`, `service`, `tensorrt`, then `--table`, which is committed with the card's
+   name in it. Read off it: binding against plain runs; two in flight against one (whether the batcher is worth a second
    thread); graphs at batch 1 to 4; NHWC and the searches (whether `sessions.cuda_options` should change); what TF32 and
    float16 move in MOS (column `moved`) against the canaries' tolerance of 0.01; the service against the engine alone
    and against decoding alone, which tells where the next bottleneck is.
