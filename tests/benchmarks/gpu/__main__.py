@@ -16,7 +16,7 @@ The first time that a GPU is at hand, in this order:
    is installed, MOS_PROVIDER=tensorrt with MOS_TENSORRT_CACHE: the log says how long it built, and at a second start
    how long it read. Fill the device's memory from another process while it serves: a batch that fails is answered
    503, and /health/ready falls until the canaries pass again.
-2. How fast? `--part rates`, `engine`, `torch`, `service`, `tensorrt`, then `--table`, which is committed with the card's
+2. How fast? `--part rates`, `engine`, `torch`, `service`, `tensorrt`, then `--table`, to be committed with the card's
    name in it. Read off it: binding against plain runs; two in flight against one (whether the batcher is worth a second
    thread); graphs at batch 1 to 4; NHWC and the searches (whether `sessions.cuda_options` should change); what TF32 and
    float16 move in MOS (column `moved`) against the canaries' tolerance of 0.01; the service against the engine alone
