@@ -201,6 +201,8 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
         provider=settings.provider,
         intra_op_threads=settings.intra_op_threads,
         max_batch_size=settings.max_batch_size,
+        cuda_graphs=settings.cuda_graphs,
+        tensorrt_cache=settings.tensorrt_cache,
     )
     if bundle.calibration is None:
         return Guard(bundle, engine.provider, Health("uncalibrated"))

@@ -50,6 +50,18 @@ class Settings(BaseSettings):
         Field(description="Execution provider; `auto` takes CUDA where it works, else the CPU, and says which."),
     ] = "auto"
 
+    cuda_graphs: Annotated[
+        bool,
+        Field(description="On CUDA, replay the launches of each batch size as one; not every graph allows it."),
+    ] = False
+    tensorrt_cache: Annotated[
+        Path | None,
+        Field(
+            description="Folder where TensorRT keeps what it built, for it takes minutes; it is run as it lies there, "
+            "so nobody else may write to it."
+        ),
+    ] = None
+
     host: Annotated[str, Field(description="Address to listen on; 0.0.0.0 inside a container.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")] = 8000
     api_keys_file: Annotated[
@@ -102,7 +114,11 @@ class Settings(BaseSettings):
         PositiveInt, Field(description="Threads that decode and resize; one a usable core unless set.")
     ] = Field(default_factory=_usable_cores)
     intra_op_threads: Annotated[
-        NonNegativeInt, Field(description="Threads of one model run on the CPU; 0 lets ONNX Runtime take every core.")
+        NonNegativeInt,
+        Field(
+            description="Threads of one model run on the CPU; 0 lets ONNX Runtime take every core, and one where a GPU "
+            "computes."
+        ),
     ] = 0
 
     canary_interval_seconds: Annotated[

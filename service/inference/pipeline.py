@@ -126,7 +126,7 @@ async def _until(deadline: float) -> AsyncIterator[None]:
 def run_engine(engine: Engine, health: Health, images: Sequence[Image]) -> list[Row]:
     """Run one batch in the engine thread; a failure of the engine takes the service out of ready at once."""
     try:
-        return engine.predict(np.stack(images))
+        return engine.predict(images)
     except NotReady:
         health.fail("engine")
         raise

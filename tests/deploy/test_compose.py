@@ -45,7 +45,13 @@ def test_the_stop_leaves_time_to_drain() -> None:
 def test_every_setting_can_be_given() -> None:
     """A MOS_ variable of the shell or of .env reaches the service, but for what the container fixes."""
     fixed_by_the_image = {"MOS_HOST", "MOS_PORT"}
-    needs_a_mount = {"MOS_API_KEYS_FILE", "MOS_VERDICT_LOG", "MOS_FEEDBACK_KEYS_FILE", "MOS_FEEDBACK_LOG"}
+    needs_a_mount = {
+        "MOS_API_KEYS_FILE",
+        "MOS_TENSORRT_CACHE",
+        "MOS_VERDICT_LOG",
+        "MOS_FEEDBACK_KEYS_FILE",
+        "MOS_FEEDBACK_LOG",
+    }
     settings = {f"MOS_{name}".upper() for name in Settings.model_fields}
     assert SERVICES["service"]["environment"].keys() == settings - fixed_by_the_image - needs_a_mount
 

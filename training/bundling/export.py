@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,13 @@ from training.detectors import Head
 from training.detectors.fitted import detectors_file
 from training.errors import SettingError
 from training.fitting.run import FinishedRun, load_run
+from training.model.half import convolve_in_half
 from training.model.onnx_graph import fold, to_onnx
 from training.reproduction import Settings, change
 from training.scoring.session import Session
 from training.weights.efficientnet_lite import ORIGIN, packaged_file
+
+Precision = Literal["float32", "float16"]
 
 STATISTICS_SETTINGS = ("kl_templates", "odin_epsilon")
 PROVENANCE = (
@@ -57,11 +60,12 @@ def export(
     statistics: bool = True,
     changes: Iterable[str] = (),
     decide_by: str | None = None,
+    precision: Precision = "float32",
 ) -> Bundle:
     """Write the bundle of a finished run to `out`, uncalibrated; with `statistics` every detector is fitted for it.
 
-    `changes` are `NAME=SOURCE` on the run's settings, for the statistics. `decide_by` is a statistic in place of the
-    run's own: it is fitted here.
+    `precision` is that of the convolutions. `changes` are `NAME=SOURCE` on the run's settings, for the statistics.
+    `decide_by` is a statistic in place of the run's own: it is fitted here.
 
     Raises ExportError when ONNX Runtime does not compute what torch computes, DataError when the run's data is gone.
     """
@@ -75,6 +79,8 @@ def export(
     statistic = None if own is None else fit_statistic(run.config.decide_by, folded.group, _material(own), seed=seed)
     guard = Guard(folded, statistic)
     model = to_onnx(guard, side, OUTPUTS)
+    if precision == "float16":
+        model = convolve_in_half(model)
     session = Session(model)
     encoded = canary_pictures(session.run, side)
     pixels = np.stack([decode(data, height=side, width=side) for data in encoded.values()])
@@ -86,7 +92,7 @@ def export(
     if statistics and own and parts:
         learnt = detector_statistics(folded, head, own, side, settings, seed)
         metrics = own_figures(run, folded, own, parts)
-    manifest = _manifest(run, settings, model, name=name, version=version)
+    manifest = _manifest(run, settings, model, name=name, version=version, precision=precision)
     decision = None if statistic is None else statistic.described()
     return write_bundle(
         out,
@@ -113,7 +119,9 @@ def _settings(settings: Settings, changes: Iterable[str]) -> Settings:
     return change(settings, changes)
 
 
-def _manifest(run: FinishedRun, settings: Settings, model: bytes, *, name: str, version: str) -> Manifest:
+def _manifest(
+    run: FinishedRun, settings: Settings, model: bytes, *, name: str, version: str, precision: Precision
+) -> Manifest:
     members = zip(run.grouping.names, run.grouping.members, strict=True)
     return Manifest(
         name=name,
@@ -124,7 +132,7 @@ def _manifest(run: FinishedRun, settings: Settings, model: bytes, *, name: str, 
         classes=list(run.classes),
         groups=[Group(name=group, classes=list(classes)) for group, classes in members],
         backbone=run.config.backbone,
-        precision="float32",
+        precision=precision,
         training=_provenance(run, settings),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,10 @@ def export(
         bool, typer.Option(help="Fit every detector on the run's pictures, for `evaluate --detectors all`.")
     ] = True,
     decide_by: DecideBy = None,
+    precision: Annotated[
+        Literal["float32", "float16"],
+        typer.Option(help="Of the convolutions; float16 is for GPUs, as a bundle of its own with its own calibration."),
+    ] = "float32",
     setting: Setting = None,
     bundle: Annotated[
         Path | None, typer.Option(help="For --triton: a bundle that is there already, in place of --run.")
@@ -40,7 +44,14 @@ def export(
         from training.bundling.export import export as export_bundle
 
         done = export_bundle(
-            run, out, name=name, version=version, statistics=statistics, changes=setting or (), decide_by=decide_by
+            run,
+            out,
+            name=name,
+            version=version,
+            statistics=statistics,
+            changes=setting or (),
+            decide_by=decide_by,
+            precision=precision,
         )
         announce(f"wrote {done.path}")
     else:

@@ -26,6 +26,7 @@ from service import preprocess
 from service.bundle import Bundle, read_bundle
 from service.inference import canaries, engine
 from service.inference.batcher import Batcher
+from service.inference.engine.runs import PlainRuns
 from service.settings import DEFAULT_BUNDLE
 from tests.service.running_app import RunningApp, running_app
 from tests.tiny_bundle import png, write_tiny_bundle
@@ -65,6 +66,9 @@ class Session:
 
     def get_providers(self) -> list[str]:
         return [self.provider]
+
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        return []
 
     def run(self, names: list[str], feed: dict[str, NDArray[np.uint8]]) -> Outputs:
         self.batch_sizes.append(len(feed["images"]))
@@ -112,12 +116,15 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Start:
     sessions: list[Session] = []
     batchers: list[Batcher[Any, Any]] = []
     checks = [0, 0]  # begun, ended
-    make, check, start_batcher = engine._session, canaries.CanaryChecks.check, Batcher.start
+    make, check, start_batcher = engine.open_session, canaries.CanaryChecks.check, Batcher.start
 
-    def spoilable(bundle: Bundle, provider: Any, threads: int, max_batch_size: int) -> Session:
-        session = Session(make(bundle, "cpu", threads, max_batch_size), engine._RUNTIME_NAMES[provider])
+    def spoilable(bundle: Bundle, provider: Any, **options: Any) -> Session:
+        session = Session(make(bundle, "cpu", **options), engine.RUNTIME_NAMES[provider])
         sessions.append(session)
         return session
+
+    def plain(session: Session, provider: Any, outputs: Any, **options: Any) -> PlainRuns:
+        return PlainRuns(session, outputs)
 
     async def counted(self: canaries.CanaryChecks) -> float:
         checks[0] += 1
@@ -130,7 +137,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Start:
         batchers.append(self)
         start_batcher(self)
 
-    monkeypatch.setattr(engine, "_session", spoilable)
+    monkeypatch.setattr(engine, "open_session", spoilable)
+    monkeypatch.setattr(engine, "runs_on", plain)
     monkeypatch.setattr(Batcher, "start", noted)
     monkeypatch.setattr(canaries.CanaryChecks, "check", counted)
 

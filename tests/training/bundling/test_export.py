@@ -162,6 +162,16 @@ def test_another_statistic_may_be_fitted_at_export(frozen_run: Path, tmp_path: P
     assert done.manifest.decided_by == "mos"
 
 
+def test_float16_is_a_bundle_of_its_own(finished_run: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """It says its precision, has another hash, is served, and a backbone reads back from it too."""
+    half = export(finished_run, tmp_path / "half", name="half", statistics=False, precision="float16")
+    assert (bundle.manifest.precision, half.manifest.precision) == ("float32", "float16")
+    assert half.manifest.model_sha256 != bundle.manifest.model_sha256
+    assert half.calibration is None
+    assert len(Engine(half, provider="cpu").predict(IMAGES[:3])) == 3
+    read_backbone(half.path, backbone("R11-tiny"))
+
+
 def test_the_manifest_says_what_made_it_without_a_path(bundle: Bundle, finished_run: Path) -> None:
     """Recipe, seed and data fingerprint are there; the machine's folders are not."""
     manifest = json.loads((bundle.path / "bundle.json").read_text())

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,12 @@ def test_images_of_a_wrong_shape_are_a_mistake(engine: Engine, wrong: Images) ->
     """What the preprocessing cannot have made is refused before the model sees it."""
     with pytest.raises(ValueError, match="images must be uint8"):
         engine.predict(wrong)
+
+
+def test_images_may_come_one_by_one(engine: Engine) -> None:
+    """A list of images is the same batch as one array of them."""
+    batch = images(5)
+    assert all(map(same, engine.predict(list(batch)), engine.predict(batch)))
 
 
 def test_images_need_not_be_contiguous(engine: Engine) -> None:
@@ -394,23 +401,26 @@ def test_a_gpu_that_is_not_there_is_refused(tiny_bundle: Bundle, provider: str) 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not os.path.exists("/dev/nvidia0"), reason="there is no CUDA device here")
+@pytest.mark.parametrize("cuda_graphs", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
-def test_cuda_pads_and_agrees_with_the_cpu(tiny_bundle: Bundle, engine: Engine, size: int) -> None:
-    """On CUDA every batch size gives as many rows, and the CPU's decisions."""
-    cuda = Engine(tiny_bundle, provider="cuda", max_batch_size=20)
+def test_cuda_pads_and_agrees_with_the_cpu(tiny_bundle: Bundle, engine: Engine, size: int, cuda_graphs: bool) -> None:
+    """On CUDA every batch size gives as many rows, and the CPU's decisions, from two threads at a time too."""
+    cuda = Engine(tiny_bundle, provider="cuda", max_batch_size=20, cuda_graphs=cuda_graphs)
     assert cuda.batch_sizes == (1, 2, 4, 8, 16, 20)
     cuda.warm_up()
-    rows = cuda.predict(images(size))
-    assert len(rows) == size
-    for row, expected in zip(rows, engine.predict(images(size)), strict=True):
-        assert row.score == pytest.approx(expected.score, abs=1e-5)
+    batches = [images(size, seed) for seed in range(8)]
+    with ThreadPoolExecutor(2) as threads:
+        for batch, rows in zip(batches, threads.map(cuda.predict, batches), strict=True):
+            assert len(rows) == size
+            for row, expected in zip(rows, engine.predict(batch), strict=True):
+                assert row.score == pytest.approx(expected.score, abs=1e-5)
 
 
 @pytest.mark.parametrize(("max_batch_size", "sizes"), [(1, [1]), (2, [1, 2]), (32, [1, 32])])
 def test_warm_up_runs_one_image_and_a_full_batch(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, max_batch_size: int, sizes: list[int]
 ) -> None:
-    """On the CPU no batch size costs anything of its own, so the extremes are enough."""
+    """On the CPU no batch size costs anything of its own, so the extremes are enough; the largest runs first."""
     engine = Engine(tiny_bundle, provider="cpu", max_batch_size=max_batch_size)
     predict, seen = engine.predict, []
 
@@ -420,7 +430,7 @@ def test_warm_up_runs_one_image_and_a_full_batch(
 
     monkeypatch.setattr(engine, "predict", watched)
     engine.warm_up()
-    assert seen == list(engine.batch_sizes) == sizes
+    assert seen[::-1] == list(engine.batch_sizes) == sizes
 
 
 def test_warm_up_finds_a_model_that_cannot_run(tmp_path: Path) -> None:

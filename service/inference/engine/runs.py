@@ -1,0 +1,161 @@
+"""Batches through a session: over new memory each time, or over memory that is bound once for each batch size.
+
+On the CPU binding would save nothing: the images are read where they lie. A GPU has to be given them: over pages that
+the driver has locked the copy is fast and may go on while another batch is computed, and fixed addresses are what CUDA
+graphs need.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from queue import SimpleQueue
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.inference.engine.checks import Output
+from service.inference.engine.device_thread import DeviceThread
+from service.inference.engine.host_memory import pinned
+from service.inference.engine.sessions import INPUT, Provider
+
+Image = NDArray[np.uint8]  # (H, W, 3)
+Images = Sequence[Image] | NDArray[np.uint8]  # (N, H, W, 3)
+IN_FLIGHT = 2
+"""Batches of a GPU at a time: while one is computed, the next is stacked and copied."""
+_NO_GRAPH = -1  # what ONNX Runtime takes for "neither capture nor replay"
+
+
+class Runs(Protocol):
+    """A way through a session."""
+
+    in_flight: int
+    """Threads that may call `run` at a time."""
+
+    def run(self, images: Images, size: int) -> list[NDArray[Any]]:
+        """Return the outputs, (size, ...) each, in memory that belongs to the caller; *images* fill the first rows."""
+
+
+def runs_on(
+    session: Any,
+    provider: Provider,
+    outputs: Mapping[str, Output],
+    *,
+    image_shape: tuple[int, int, int],
+    batch_sizes: Sequence[int],
+    cuda_graphs: bool,
+) -> Runs:
+    """Return the way through *session* that suits its provider."""
+    if provider == "cpu":
+        return PlainRuns(session, outputs)
+    return BoundRuns(
+        session,
+        outputs,
+        image_shape=image_shape,
+        batch_sizes=batch_sizes,
+        memory="cuda",
+        cuda_graphs=cuda_graphs and provider == "cuda",
+    )
+
+
+class PlainRuns:
+    """`session.run`: ONNX Runtime finds memory for every batch anew."""
+
+    in_flight = 1
+
+    def __init__(self, session: Any, outputs: Mapping[str, Output]) -> None:
+        self._session = session
+        self._names = list(outputs)
+
+    def run(self, images: Images, size: int) -> list[NDArray[Any]]:  # noqa: D102
+        batch = np.zeros((size, *images[0].shape), np.uint8)
+        np.stack(list(images), out=batch[: len(images)])
+        outputs: list[NDArray[Any]] = self._session.run(self._names, {INPUT: batch})
+        return outputs
+
+
+class BoundRuns:
+    """`session.run_with_iobinding` over `IN_FLIGHT` sets of buffers, each with one binding for a batch size.
+
+    The session itself runs in one thread of its own: CUDA's handles and captured graphs belong to the thread that made
+    them, and warming up in another than the one that serves would warm nothing.
+    """
+
+    in_flight = IN_FLIGHT
+
+    def __init__(
+        self,
+        session: Any,
+        outputs: Mapping[str, Output],
+        *,
+        image_shape: tuple[int, int, int],
+        batch_sizes: Sequence[int],
+        memory: Literal["cuda", "cpu"],
+        cuda_graphs: bool = False,
+    ) -> None:
+        self._session = session
+        self._thread = DeviceThread("device")
+        # A captured graph has its addresses in it: one for each size of each set.
+        graph_ids = itertools.count() if cuda_graphs else itertools.repeat(_NO_GRAPH)
+        self._free: SimpleQueue[_Buffers] = SimpleQueue()
+        for _ in range(IN_FLIGHT):
+            bound = {
+                size: _bind(session, outputs, (size, *image_shape), memory, next(graph_ids)) for size in batch_sizes
+            }
+            self._free.put(_Buffers(_host_rows((max(batch_sizes), *image_shape), memory), bound))
+
+    def run(self, images: Images, size: int) -> list[NDArray[Any]]:  # noqa: D102
+        buffers = self._free.get()
+        try:
+            bound = buffers.load(images, size)
+            return self._thread.run(lambda: self._compute(bound))
+        finally:
+            self._free.put(buffers)
+
+    def _compute(self, bound: "_Bound") -> list[NDArray[Any]]:
+        self._session.run_with_iobinding(bound.binding, bound.options)
+        # Copies: `OrtValue.numpy` would be a view of memory that the next batch is written to.
+        outputs: list[NDArray[Any]] = bound.binding.copy_outputs_to_cpu()
+        return outputs
+
+
+class _Bound(NamedTuple):
+    """One batch size: where its images lie on the device, the binding of them and of the outputs, the run's options."""
+
+    images: Any  # OrtValue, (size, H, W, 3)
+    binding: Any
+    options: Any
+
+
+class _Buffers(NamedTuple):
+    """Memory for one batch in flight."""
+
+    rows: NDArray[np.uint8]  # (largest size, H, W, 3), on the host
+    bound: Mapping[int, _Bound]
+
+    def load(self, images: Images, size: int) -> _Bound:
+        """Copy *images* to the device; what follows them up to *size* is of an earlier batch and nobody's answer."""
+        np.stack(list(images), out=self.rows[: len(images)])
+        bound = self.bound[size]
+        bound.images.update_inplace(self.rows[:size])
+        return bound
+
+
+def _bind(
+    session: Any, outputs: Mapping[str, Output], images_shape: tuple[int, ...], memory: str, graph_id: int
+) -> _Bound:
+    binding = session.io_binding()
+    images = onnxruntime.OrtValue.ortvalue_from_shape_and_type(images_shape, np.uint8, memory)
+    binding.bind_ortvalue_input(INPUT, images)
+    for name, output in outputs.items():
+        shape = (images_shape[0], *output.shape)
+        binding.bind_ortvalue_output(
+            name, onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, output.dtype, memory)
+        )
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(graph_id))
+    return _Bound(images, binding, options)
+
+
+def _host_rows(shape: tuple[int, ...], memory: str) -> NDArray[np.uint8]:
+    return pinned(shape) if memory == "cuda" else np.zeros(shape, np.uint8)
