@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import (
     CollectorRegistry,
@@ -67,34 +67,13 @@ def create_app(
     if service_log is not None:
         metrics.count_dropped_lines("service", lambda: service_log.dropped_lines)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with _records(settings, app, feedback_keys, metrics) as on_verdict:
-            swap = _swap(settings, metrics, app.state.is_reload_wanted)
-            await swap.start()
-            app.state.serving = serving = _serving(settings, swap, health, metrics, on_verdict)
-            metrics.at_each_scrape(
-                queue_depth=lambda: swap.guard.depth,
-                ready=lambda: not serving.faults,
-                engine_lost_seconds=lambda: swap.guard.engine_lost_seconds,
-                drift=lambda: {} if swap.guard.drift is None else swap.guard.drift.states,
-            )
-            watches = [swap.run(), watch_loop_lag(metrics.loop_lag)]
-            watches += [keys.watch() for keys in (api_keys, feedback_keys) if keys]
-            if settings.bundle_watch_seconds:
-                watches.append(swap.watch(settings.bundle_watch_seconds))
-            try:
-                async with _beside(watches):
-                    yield
-            finally:
-                health.fail("draining")
-                await swap.end()
-
     app = FastAPI(
         title="mos-guard",
         version="1",
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=partial(
+            _lifespan, settings, health=health, metrics=metrics, api_keys=api_keys, feedback_keys=feedback_keys
+        ),
         openapi_url="/openapi.json" if settings.docs == "on" else None,
         docs_url=None,
         redoc_url=None,
@@ -102,13 +81,7 @@ def create_app(
     )
     app.state.health = health
     app.state.is_reload_wanted = asyncio.Event()
-    routers = [router, v2_router]
-    if feedback_keys is not None:
-        routers.append(feedback_router)
-    if settings.docs == "on":
-        routers.append(docs.router)
-    if settings.page == "on":
-        routers.append(page_router)
+    routers = _routers(settings)
     for part in routers:
         app.include_router(part)
     # The framework would answer these two in its own way; the middleware answers every error.
@@ -127,6 +100,51 @@ def create_app(
         metrics=metrics,
     )
     return app
+
+
+@asynccontextmanager
+async def _lifespan(
+    settings: Settings,
+    app: FastAPI,
+    *,
+    health: Health,
+    metrics: Metrics,
+    api_keys: KeyFile | None,
+    feedback_keys: KeyFile | None,
+) -> AsyncIterator[None]:
+    """Load the bundle, serve it, and whatever is to be watched meanwhile; at the end answer what was accepted."""
+    with _records(settings, app, feedback_keys, metrics) as on_verdict:
+        swap = _swap(settings, metrics, app.state.is_reload_wanted)
+        await swap.start()
+        app.state.serving = serving = _serving(settings, swap, health, metrics, on_verdict)
+        metrics.at_each_scrape(
+            queue_depth=lambda: swap.guard.depth,
+            ready=lambda: not serving.faults,
+            engine_lost_seconds=lambda: swap.guard.engine_lost_seconds,
+            drift=lambda: {} if swap.guard.drift is None else swap.guard.drift.states,
+        )
+        watches = [swap.run(), watch_loop_lag(metrics.loop_lag)]
+        watches += [keys.watch() for keys in (api_keys, feedback_keys) if keys]
+        if settings.bundle_watch_seconds:
+            watches.append(swap.watch(settings.bundle_watch_seconds))
+        try:
+            async with _beside(watches):
+                yield
+        finally:
+            health.fail("draining")
+            await swap.end()
+
+
+def _routers(settings: Settings) -> list[APIRouter]:
+    """Return the routes that these settings open."""
+    routers = [router, v2_router]
+    if settings.feedback_keys_file is not None:
+        routers.append(feedback_router)
+    if settings.docs == "on":
+        routers.append(docs.router)
+    if settings.page == "on":
+        routers.append(page_router)
+    return routers
 
 
 def _key_file(path: Path | None, setting: str) -> KeyFile | None:

@@ -20,7 +20,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.server_process import free_port
+from tests.server_process import ended_with_the_block, free_port
 
 RULES = sorted((Path(__file__).resolve().parents[1] / "deploy/prometheus/rules").glob("*.yml"))
 START_SECONDS = 60
@@ -164,18 +164,10 @@ def running_prometheus(
             stdout=sink,
             stderr=sink,
         )
-    try:
+    with ended_with_the_block(process):
         prometheus = PrometheusProcess(process, port, log, configuration)
         prometheus.wait_until_ready()
         yield prometheus
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
 
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

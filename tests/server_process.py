@@ -92,8 +92,15 @@ def running_server(folder: Path, *, module: str = "service", **settings: object)
             stdout=sink,
             stderr=sink,
         )
-    try:
+    with ended_with_the_block(process):
         yield ServerProcess(process, port, log)
+
+
+@contextlib.contextmanager
+def ended_with_the_block(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ask *process* to end when the block is left, and kill it where it does not; then that is an error."""
+    try:
+        yield
     finally:
         if process.poll() is None:
             process.terminate()

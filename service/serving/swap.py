@@ -100,16 +100,17 @@ class Swap:
         """Put the bundle that lies at the path now in the place of the one in force, or leave that where it is."""
         identity = await asyncio.to_thread(identity_of, self._path)
         is_new, self._tried = identity != self._tried, identity
+        former = self.guard
         try:
             async with asyncio.timeout(PROOF_SECONDS):
-                guard = await self._proven()
+                await self._exchange(former)
         except Exception as error:  # whatever is wrong with the next bundle, the one in force goes on
             known = isinstance(error, MosGuardError)
             _log.error(
                 "The bundle at %s is refused and %s version %s stays in service: %s",
                 self._path,
-                self.guard.manifest.name,
-                self.guard.manifest.version,
+                former.manifest.name,
+                former.manifest.version,
                 error if known else "it could not be loaded.",
                 exc_info=None if known else error,
             )
@@ -118,9 +119,6 @@ class Swap:
             self._retry_at = time.monotonic() + self._retry_seconds
             return
         self._retry_at = None
-        former = self.guard
-        guard.go_on_from(former)
-        self._put_in_force(guard)
         self._on_outcome("swapped")
         await former.retire(self._drain_seconds)
 
@@ -135,19 +133,21 @@ class Swap:
         guard.start()
         return guard
 
-    async def _proven(self) -> Guard:
+    async def _exchange(self, former: Guard) -> None:
+        """Put a proven guard in the place of *former*; where anything fails, that stays and the new one is ended."""
         guard = await self._built()
         try:
             if not await guard.prove():
                 raise BundleError(_why_not(guard))
+            guard.go_on_from(former)
+            self._put_in_force(guard)
         except BaseException:
             await guard.retire(self._drain_seconds)
             raise
-        return guard
 
     def _put_in_force(self, guard: Guard) -> None:
+        self._enter(guard)  # first, so that no guard is in force whose canaries nobody watches
         self.guard = guard
-        self._enter(guard)
 
 
 def _why_not(guard: Guard) -> str:

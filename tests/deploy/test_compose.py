@@ -119,4 +119,4 @@ def test_docker_compose_accepts_the_files(files) -> None:
     if shutil.which("docker-compose") is None:
         pytest.skip("docker-compose is not installed")
     arguments = [argument for file in files for argument in ("-f", file)]
-    run("docker-compose", *arguments, "config", "--quiet")
+    assert run("docker-compose", *arguments, "config", "--quiet") == ""

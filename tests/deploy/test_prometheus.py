@@ -27,7 +27,7 @@ def test_the_configuration_and_its_rules_are_valid(promtool: str) -> None:
 @pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.stem)
 def test_the_rules_pass_their_unit_tests(promtool: str, path) -> None:
     """promtool finds that the alerts fire when they should and only then."""
-    run(promtool, "test", "rules", path)
+    assert "SUCCESS" in run(promtool, "test", "rules", path)
 
 
 class Case(NamedTuple):

@@ -34,9 +34,11 @@ async def test_work_for_a_client_that_left_is_cancelled() -> None:
 
 async def test_a_client_that_stays_gets_its_result() -> None:
     """Long or short, a block that ends is left alone."""
+    results = []
     for seconds in (0.0, 0.3):
         with CancelOnDisconnect(Client().receive):
-            await asyncio.sleep(seconds)
+            results.append(await asyncio.sleep(seconds, result=seconds))
+    assert results == [0.0, 0.3]
 
 
 async def test_an_error_of_the_work_passes() -> None:

@@ -401,6 +401,8 @@ async def test_draining_twice_and_without_work_returns(start: Start) -> None:
     async with asyncio.timeout(30):
         await batcher.drain()
         await batcher.drain()
+    with pytest.raises(NotReady):
+        await batcher.submit(1)
 
 
 async def test_the_hook_sees_each_batch_and_a_broken_hook_harms_nobody(run: Doubler) -> None:

@@ -146,7 +146,7 @@ async def test_a_cancelled_caller_gives_its_place_back(tiny_bundle: Bundle, engi
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    pipeline.require_room(4)
+    assert pipeline.depth <= 6, "of ten places four at least are free again"
     engine.gate.set()
     await pipeline.drain()
 

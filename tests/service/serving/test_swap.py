@@ -201,6 +201,7 @@ async def test_requests_that_come_together_are_one_reload(place: Path) -> None:
         await until(running, swapped=1)
         running.app.state.is_reload_wanted.set()
         await until(running, swapped=2)
+        assert reloads(running, "swapped") == 2
 
 
 async def test_a_watched_bundle_is_taken_when_it_has_changed_and_stands_still(place: Path) -> None:
@@ -277,16 +278,40 @@ async def test_a_guard_that_outlasts_its_time_still_ends(place: Path, caplog: py
 
 
 async def test_an_exchange_that_breaks_is_not_the_last(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes wrong outside the new bundle is logged, and the next request is carried out."""
+    """What goes wrong at the last moment leaves the former guard in force, and the next request is carried out."""
     async with serving(place) as running:
         swap = swap_of(running)
-        enter = swap._enter
+        former, enter = swap.guard, swap._enter
         monkeypatch.setattr(swap, "_enter", lambda guard: 1 / 0)
+        put(place, version="2")
         running.app.state.is_reload_wanted.set()
-        await asyncio.sleep(0.3)
+        await until(running, refused=1)
+        assert swap.guard is former
+        assert (await verdict(running))["version"] == "1"
         monkeypatch.setattr(swap, "_enter", enter)
         running.app.state.is_reload_wanted.set()
         await until(running, swapped=1)
+        assert (await verdict(running))["version"] == "2"
+
+
+async def test_what_fails_after_an_exchange_is_not_the_last(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody foresaw is logged, and requests go on being carried out."""
+    async with serving(place) as running:
+        swap = swap_of(running)
+        tell, told = swap._on_outcome, asyncio.Event()
+
+        def fail(outcome: str) -> None:
+            told.set()
+            raise RuntimeError("unforeseen")
+
+        monkeypatch.setattr(swap, "_on_outcome", fail)
+        running.app.state.is_reload_wanted.set()
+        async with asyncio.timeout(30):
+            await told.wait()
+        monkeypatch.setattr(swap, "_on_outcome", tell)
+        running.app.state.is_reload_wanted.set()
+        await until(running, swapped=1)
+        assert reloads(running, "swapped") == 1
 
 
 async def test_a_bundle_that_is_still_being_written_is_waited_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

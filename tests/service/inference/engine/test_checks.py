@@ -24,4 +24,4 @@ def test_a_gpu_that_leaves_the_work_to_the_cpu_is_refused(session: onnxruntime.I
 
 def test_on_the_cpu_everything_may_be_there(session: onnxruntime.InferenceSession) -> None:
     """Who asks for the CPU gets it."""
-    require_placed(session, "cpu")
+    assert require_placed(session, "cpu") is None  # type: ignore[func-returns-value]
