@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,13 @@ from prometheus_client import (
 )
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from service.bundle import Bundle, Calibration, read_bundle
 from service.http import docs
 from service.http.api_keys import KeyFile
 from service.http.body import BodyLimiter
+from service.http.direct import DirectRoutes
 from service.http.exchange import METRICS_ROUTE, PROBE_ROUTES, KnownRoutes
 from service.http.feedback import open_desk
 from service.http.feedback import router as feedback_router
@@ -31,12 +33,13 @@ from service.http.judging import OnVerdict, Serving
 from service.http.middleware import ExchangeMiddleware
 from service.http.openapi import DESCRIPTION
 from service.http.page.routes import router as page_router
-from service.http.routes import router
+from service.http.routes import VERDICT_ENDPOINTS, router
 from service.http.v2.routes import router as v2_router
 from service.inference.batcher import Batcher
 from service.inference.canaries import CanaryChecks
 from service.inference.engine import Engine
 from service.inference.health import Health
+from service.inference.load import Load
 from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
 from service.serving.guard import HANG_SECONDS, Guard
 from service.serving.swap import Swap
@@ -67,7 +70,7 @@ def create_app(
     if service_log is not None:
         metrics.count_dropped_lines("service", lambda: service_log.dropped_lines)
 
-    app = FastAPI(
+    app = _Application(
         title="mos-guard",
         version="1",
         description=DESCRIPTION,
@@ -87,7 +90,7 @@ def create_app(
     # The framework would answer these two in its own way; the middleware answers every error.
     app.add_exception_handler(HTTPException, _pass_on)
     app.add_exception_handler(RequestValidationError, _pass_on)
-    app.add_middleware(
+    around = partial(
         ExchangeMiddleware,
         known_routes=KnownRoutes(
             {route.path for part in routers for route in part.routes if isinstance(route, Route)}
@@ -99,7 +102,19 @@ def create_app(
         health=health,
         metrics=metrics,
     )
+    app.add_middleware(around)
+    app.outermost = partial(DirectRoutes, endpoints=VERDICT_ENDPOINTS, around=around)
     return app
+
+
+class _Application(FastAPI):
+    """The framework's application, with *outermost* around all that it consists of."""
+
+    outermost: Callable[[ASGIApp], ASGIApp]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what serves each exchange."""
+        return self.outermost(super().build_middleware_stack())
 
 
 @asynccontextmanager
@@ -256,10 +271,12 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
 def _build_pipeline(
     settings: Settings, bundle: Bundle, calibration: Calibration, engine: Engine, health: Health, metrics: Metrics
 ) -> Pipeline:
+    load = Load()
     batcher: Batcher[Image, Row] = Batcher(
-        partial(run_engine, engine, health),
-        max_batch_size=settings.max_batch_size,
-        max_wait_seconds=settings.max_wait_ms / 1000,
+        partial(run_engine, engine, health, load),
+        threads=engine.in_flight,
+        max_batch_size=engine.batch_size,
+        max_wait_seconds=settings.max_wait_ms / 1000 if engine.shares_device else 0.0,
         max_queue=settings.max_queue + len(bundle.canaries),  # callers are refused before; the canaries never are
         on_batch=metrics.batch,
     )
@@ -270,6 +287,7 @@ def _build_pipeline(
         max_queue=settings.max_queue,
         batcher=batcher,
         judge=judge_of(bundle.manifest, calibration),
+        load=load,
     )
 
 

@@ -1,6 +1,5 @@
 """Settings: environment variables with the prefix MOS_, or a `.env` file; each has a default that works."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,16 +16,12 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.http.api_keys import read_api_keys
+from service.machine import usable_cores
 from service.preprocess import DEFAULT_MAX_PIXELS
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
 
 SHORTEST_WATCH_SECONDS = 0.05
-
-
-def _usable_cores() -> int:
-    """Cores this process may run on: in a container or under taskset fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
@@ -84,10 +79,17 @@ class Settings(BaseSettings):
         Field(description="Whether the page for people is there, on /; with `off` it is 404."),
     ] = "on"
 
-    max_batch_size: Annotated[int, Field(ge=1, le=1024, description="Most images in one run of the model.")] = 32
+    max_batch_size: Annotated[
+        int,
+        Field(ge=1, le=1024, description="Most images in one run of the model; on the CPU 8 a thread of it at most."),
+    ] = 32
     max_wait_ms: Annotated[
         float,
-        Field(ge=0, description="How long a batch gathers after its oldest image while the engine is busy, in ms."),
+        Field(
+            ge=0,
+            description="How long a batch gathers after its oldest image while another runs, in ms; on the CPU, where "
+            "runs have cores of their own, none does.",
+        ),
     ] = 10.0
     max_queue: Annotated[
         PositiveInt, Field(description="Most images that are being decoded or wait for the engine; then 429.")
@@ -112,12 +114,12 @@ class Settings(BaseSettings):
 
     decode_threads: Annotated[
         PositiveInt, Field(description="Threads that decode and resize; one a usable core unless set.")
-    ] = Field(default_factory=_usable_cores)
+    ] = Field(default_factory=usable_cores)
     intra_op_threads: Annotated[
         NonNegativeInt,
         Field(
-            description="Threads of one model run on the CPU; 0 lets ONNX Runtime take every core, and one where a GPU "
-            "computes."
+            description="Threads of one model run on the CPU, of which as many go side by side as there are cores for; "
+            "0 is one thread, and every core for an image that comes alone."
         ),
     ] = 0
 

@@ -76,7 +76,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     },
 }
 # What every room of a package may use: small modules that know none of them.
-GROUND = {"training": {"errors", "files", "machine", "progress", "distributed", "reproduction"}, "service": set[str]()}
+GROUND = {"training": {"errors", "files", "machine", "progress", "distributed", "reproduction"}, "service": {"machine"}}
 
 
 def modules(package: str) -> list[str]:

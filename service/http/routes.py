@@ -57,6 +57,10 @@ async def predict_batch(request: Request) -> Response:
     )
 
 
+# Those that are asked for many times a second.
+VERDICT_ENDPOINTS = {"/predict": predict, "/predict/batch": predict_batch}
+
+
 @router.get(
     "/health/live",
     summary="Whether the process can still do its work: it runs, and has not lost its engine for good",

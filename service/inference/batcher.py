@@ -1,9 +1,9 @@
-"""Dynamic batching: single items in, batches through one engine thread, each caller gets its own result.
+"""Dynamic batching: single items in, batches through a few engine threads, each caller gets its own result.
 
 The batcher knows neither images nor ONNX Runtime nor HTTP: it is given a function from a list of items to a list of
-results. A batch closes when it is full, when its oldest item has waited `max_wait_seconds`, or at once when the engine
-is idle. While one batch runs, one more may be closed and wait for it, so that the engine goes from batch to batch
-without waiting for the event loop.
+results. A thread that is free takes a batch out of the queue by itself, at the last moment and without waiting for the
+event loop. It takes it at once when the engine is idle; beside a batch that runs it may wait for a fuller one, until it
+is full or its oldest item has waited `max_wait_seconds`.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
 from service.errors import DeadlineExceeded, ModelOutputError, NotReady, Overloaded
@@ -57,14 +56,17 @@ class _FinishedBatch(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Batch the items of many callers; all methods belong to one event loop, *run* to the engine thread alone.
+    """Batch the items of many callers; all methods belong to one event loop, *run* to the engine threads.
 
     Args:
-        run: called in the engine thread with 1 to *max_batch_size* items; must return as many results, in order.
+        run: called in *threads* threads at a time with 1 to *max_batch_size* items; must return as many results, in
+            order.
         max_batch_size: the most items of one batch.
-        max_wait_seconds: how long a batch may gather after its oldest item while the engine is busy.
+        max_wait_seconds: how long a batch may gather after its oldest item while another runs. Without it, free threads
+            share out what waits: each computes for itself, and none has to be spared small batches.
         max_queue: the most items that wait; the next one is refused.
-        on_batch: called in the event loop with the size of each batch that ran, and for how many seconds it did.
+        on_batch: called in the event loop with the size of each batch that ran, and for how many seconds it had the
+            whole engine: with two threads, for half of the time.
         clock: monotonic seconds; deadlines are on this clock.
     """
 
@@ -75,7 +77,8 @@ class Batcher(Generic[T, R]):
         max_batch_size: int,
         max_wait_seconds: float,
         max_queue: int,
-        on_batch: Callable[[int, float], None] = lambda size, run_seconds: None,
+        threads: int = 1,
+        on_batch: Callable[[int, float], None] = lambda size, engine_seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
@@ -85,37 +88,42 @@ class Batcher(Generic[T, R]):
         self._on_batch = on_batch
         self._clock = clock
         self._batch_seconds: float | None = None
-        self._gathering: deque[_Entry[T, R]] = deque()
-        self._closed: deque[list[_Entry[T, R]]] = deque()  # the first one runs, at most one more waits
-        self._inbox: SimpleQueue[list[_Entry[T, R]] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._running_since: float | None = None
-        self._wake_up: asyncio.Handle | None = None
+        self._threads = [
+            threading.Thread(target=self._serve, args=(i,), name=f"engine-{i}", daemon=True) for i in range(threads)
+        ]
+        self._started = False
         self._draining = False
         self._drained = asyncio.Event()
+        self._is_waking = False
+        # What event loop and engine threads share, under the lock of `_changed`.
+        self._changed = threading.Condition()
+        self._waiting: deque[_Entry[T, R]] = deque()
+        self._running_since: list[float | None] = [None] * threads
+        self._undelivered = 0  # batches that were taken, and whose callers have not heard
+        self._ended = False
 
     def start(self) -> None:
-        """Start the engine thread; the running event loop is the one that callers must use."""
+        """Start the engine threads; the running event loop is the one that callers must use."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
-        self._thread.start()
+        self._started = True
+        for thread in self._threads:
+            thread.start()
 
     @property
     def depth(self) -> int:
-        """The number of items that wait for the engine, and for which somebody still waits."""
-        waiting = self._closed[1] if len(self._closed) > 1 else ()
-        return len(self._gathering) + sum(not entry.future.done() for entry in waiting)
+        """The number of items that wait for the engine."""
+        return len(self._waiting)
 
     @property
     def running_seconds(self) -> float:
-        """For how long the engine has been at the batch that it runs now; 0 where it runs none."""
-        running_since = self._running_since
-        return 0.0 if running_since is None else self._clock() - running_since
+        """For how long the engine has been at the oldest batch that it runs now; 0 where it runs none."""
+        running = [since for since in self._running_since if since is not None]
+        return self._clock() - min(running) if running else 0.0
 
     def seconds_to_clear(self, items: int) -> float:
         """How long the engine will be busy with *items* waiting items, from the measured time of a batch."""
-        batches = math.ceil(items / self._max_batch_size) + bool(self._closed)
-        return batches * (self._batch_seconds or _UNMEASURED_BATCH_SECONDS)
+        batches = math.ceil(items / self._max_batch_size) + self._undelivered
+        return math.ceil(batches / len(self._threads)) * (self._batch_seconds or _UNMEASURED_BATCH_SECONDS)
 
     async def submit(self, item: T, *, deadline: float | None = None) -> Reply[R]:
         """Queue *item* and wait for its result.
@@ -126,15 +134,18 @@ class Batcher(Generic[T, R]):
             DeadlineExceeded: *deadline* (monotonic seconds) passed before the item's batch was run.
             Exception: whatever *run* raised for the item's batch.
         """
-        if self._thread is None or self._draining:
+        if not self._started or self._draining:
             raise NotReady("The service takes no more work; send the request to another replica.")
         depth = self.depth
         if depth >= self._max_queue:
             raise Overloaded("The queue is full; try again later.", retry_after_seconds=self.seconds_to_clear(depth))
         entry: _Entry[T, R] = _Entry(item, self._loop.create_future(), deadline, self._clock())
-        self._gathering.append(entry)
-        if self._wake_up is None or len(self._gathering) == self._max_batch_size:
-            self._wake(0.0)
+        with self._changed:
+            self._waiting.append(entry)
+        if not self._is_waking:
+            # In the next turn of the loop, not now: items that arrive in the same turn share a batch.
+            self._is_waking = True
+            self._loop.call_soon(self._wake)
         try:
             return await entry.future
         except asyncio.CancelledError:
@@ -142,56 +153,64 @@ class Batcher(Generic[T, R]):
             raise
 
     async def drain(self) -> None:
-        """Refuse new items, wait until every accepted one is answered, and end the engine thread."""
+        """Refuse new items, wait until every accepted one is answered, and end the engine threads."""
         self._draining = True
-        if self._thread is None:
+        if not self._started:
             return
-        if self._gathering or self._closed:
+        if self._waiting or self._undelivered:
             await self._drained.wait()
-        self._inbox.put(None)
-        await asyncio.to_thread(self._thread.join)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
     def _leave(self, entry: _Entry[T, R]) -> None:
         """Give back the place of a caller that was cancelled."""
-        with contextlib.suppress(ValueError):
-            self._gathering.remove(entry)
+        with self._changed, contextlib.suppress(ValueError):
+            self._waiting.remove(entry)
         if not entry.future.cancelled():
             entry.future.exception()  # answered in the same moment: mark the error as seen, nobody else will
+        self._end_if_drained()
 
-    def _wake(self, delay_seconds: float) -> None:
-        """Look at the open batch again, once, *delay_seconds* from now.
+    def _wake(self) -> None:
+        """Let threads that have nothing to do look at the queue: one for each item, as far as there are any."""
+        self._is_waking = False
+        with self._changed:
+            self._changed.notify(len(self._waiting))
 
-        Without delay this is the next turn of the loop, not now: items that arrive in the same turn share a batch.
-        """
-        if self._wake_up is not None:
-            self._wake_up.cancel()
-        self._wake_up = self._loop.call_later(delay_seconds, self._close)
-
-    def _close(self) -> None:
-        """Close every batch that is due and hand it to the engine thread."""
-        if self._wake_up is not None:
-            self._wake_up.cancel()
-            self._wake_up = None
-        while self._gathering and len(self._closed) < 2:
-            wait_seconds = self._gathering[0].queued_at + self._max_wait_seconds - self._clock()
-            if self._closed and wait_seconds > 0 and len(self._gathering) < self._max_batch_size:
-                self._wake(wait_seconds)
-                return
-            size = min(len(self._gathering), self._max_batch_size)
-            batch = [self._gathering.popleft() for _ in range(size)]
-            self._closed.append(batch)
-            self._inbox.put(batch)
-        if self._draining and not self._closed:
-            self._drained.set()
-
-    def _serve(self) -> None:
-        """The engine thread: run closed batches until told to end."""
-        while (batch := self._inbox.get()) is not None:
+    def _serve(self, thread: int) -> None:
+        """An engine thread: run batches until told to end."""
+        while (batch := self._take(thread)) is not None:
             finished = self._run_batch(batch)
+            with self._changed:
+                self._running_since[thread] = None
+                self._changed.notify()  # another thread may have waited for this batch to end
             try:
                 self._loop.call_soon_threadsafe(self._deliver, finished)
             except RuntimeError:  # the loop was closed without a drain: there is nobody left to tell
                 return
+
+    def _take(self, thread: int) -> list[_Entry[T, R]] | None:
+        """Wait for a batch and take it out of the queue; None once all is at an end."""
+        with self._changed:
+            while not (self._waiting and (wait_seconds := self._seconds_to_gather()) <= 0):
+                if self._ended:
+                    return None
+                self._changed.wait(wait_seconds if self._waiting else None)
+            free = self._running_since.count(None)
+            share = len(self._waiting) if self._max_wait_seconds else math.ceil(len(self._waiting) / free)
+            batch = [self._waiting.popleft() for _ in range(min(share, self._max_batch_size))]
+            self._running_since[thread] = self._clock()
+            self._undelivered += 1
+        return batch
+
+    def _seconds_to_gather(self) -> float:
+        """For how long a batch of what waits may still gather."""
+        is_idle = all(since is None for since in self._running_since)
+        if is_idle or len(self._waiting) >= self._max_batch_size:
+            return 0.0
+        return self._waiting[0].queued_at + self._max_wait_seconds - self._clock()
 
     def _run_batch(self, batch: list[_Entry[T, R]]) -> _FinishedBatch[T, R]:
         started_at = self._clock()
@@ -201,7 +220,6 @@ class Batcher(Generic[T, R]):
         served = [entry for entry in present if entry not in late] if late else present
         results: Sequence[R] = ()
         error: Exception | None = None
-        self._running_since = started_at
         try:
             if served:
                 results = self._run([entry.item for entry in served])
@@ -212,12 +230,12 @@ class Batcher(Generic[T, R]):
             error.__cause__ = stop
         except Exception as failure:
             error = failure
-        self._running_since = None
         return _FinishedBatch(served, late, results, error, started_at, self._clock() - started_at)
 
     def _deliver(self, batch: _FinishedBatch[T, R]) -> None:
-        """Answer every caller of a batch that ran, and close the next one."""
-        self._closed.popleft()
+        """Answer every caller of a batch that ran."""
+        with self._changed:
+            self._undelivered -= 1
         for entry in batch.late:
             if not entry.future.done():
                 entry.future.set_exception(DeadlineExceeded("The deadline passed while the request was queued."))
@@ -230,10 +248,14 @@ class Batcher(Generic[T, R]):
                 if not entry.future.done():
                     queue_seconds = batch.started_at - entry.queued_at
                     entry.future.set_result(Reply(value, queue_seconds, batch.run_seconds))
-        self._close()
+        self._end_if_drained()
         if batch.served:
             self._measure(batch.run_seconds)
-            self._on_batch(len(batch.served), batch.run_seconds)
+            self._on_batch(len(batch.served), batch.run_seconds / len(self._threads))
+
+    def _end_if_drained(self) -> None:
+        if self._draining and not self._waiting and not self._undelivered:
+            self._drained.set()
 
     def _measure(self, run_seconds: float) -> None:
         average = self._batch_seconds

@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from service.bundle import Canary
 from service.errors import MosGuardError, NotReady
@@ -90,18 +91,20 @@ class CanaryChecks:
         return largest
 
     async def _deviations(self) -> list[float]:
-        """Judge the canaries in one batch, where rows dealt to the wrong images show.
+        """Judge the canaries in batches, where rows dealt to the wrong images show, and then one of them alone.
 
-        Their order is another one each time: another batch's rows, which may be those of the check before, show too.
+        Their order is another one each time: another batch's rows, which may be those of the check before, show too. An
+        image that has the engine to itself may be run in another way than a batch, so each gets its turn at that.
         """
         self._canaries.rotate(1)
+        together = await self._deviations_of(*self._canaries)
+        return together + await self._deviations_of(*islice(self._canaries, 1))
+
+    async def _deviations_of(self, *canaries: Canary) -> list[float]:
         verdicts = await self._pipeline.predict_together(
-            [canary.encoded for canary in self._canaries], deadline=time.monotonic() + DEADLINE_SECONDS
+            [canary.encoded for canary in canaries], deadline=time.monotonic() + DEADLINE_SECONDS
         )
-        return [
-            deviation(canary, verdict, self._score_scale)
-            for canary, verdict in zip(self._canaries, verdicts, strict=True)
-        ]
+        return [deviation(*pair, self._score_scale) for pair in zip(canaries, verdicts, strict=True)]
 
     def _fail(self, what: str, error: MosGuardError | None = None) -> None:
         self._health.fail("canary")

@@ -15,6 +15,7 @@ from service.errors import DeadlineExceeded, NotReady, Overloaded
 from service.inference.batcher import Batcher
 from service.inference.engine import Engine
 from service.inference.health import Health
+from service.inference.load import Load
 from service.inference.thread_pool import ThreadPool
 from service.preprocess import decode
 from service.verdict import Judge, Row, Verdict
@@ -43,6 +44,7 @@ class Pipeline:
         max_queue: int,
         batcher: Batcher[Image, Row],
         judge: Judge,
+        load: Load,
     ) -> None:
         self._decoders: ThreadPool[bytes, Image] = ThreadPool(
             partial(decode, height=input_spec.height, width=input_spec.width, max_pixels=max_pixels),
@@ -53,6 +55,7 @@ class Pipeline:
         self._max_queue = max_queue
         self._batcher = batcher
         self._judge = judge
+        self._load = load
 
     def start(self) -> None:
         """Start the threads; the running event loop is the one that callers must use."""
@@ -84,11 +87,12 @@ class Pipeline:
         Raises InputError for the image's own faults, Overloaded, DeadlineExceeded, NotReady and ModelOutputError.
         """
         self.require_room()
-        async with _until(deadline):
-            started_at = time.monotonic()
-            pixels = await self._decoded(image) if isinstance(image, bytes) else image
-            decode_seconds = time.monotonic() - started_at
-            reply = await self._batcher.submit(pixels, deadline=deadline)
+        with self._load:
+            async with _until(deadline):
+                started_at = time.monotonic()
+                pixels = await self._decoded(image) if isinstance(image, bytes) else image
+                decode_seconds = time.monotonic() - started_at
+                reply = await self._batcher.submit(pixels, deadline=deadline)
         return Prediction(self._judge.judge(reply.value), decode_seconds, reply.queue_seconds, reply.run_seconds)
 
     async def predict_together(self, encoded: Sequence[bytes], *, deadline: float) -> list[Verdict]:
@@ -123,10 +127,10 @@ async def _until(deadline: float) -> AsyncIterator[None]:
         raise DeadlineExceeded("The deadline passed before the answer was there; try again later.") from error
 
 
-def run_engine(engine: Engine, health: Health, images: Sequence[Image]) -> list[Row]:
-    """Run one batch in the engine thread; a failure of the engine takes the service out of ready at once."""
+def run_engine(engine: Engine, health: Health, load: Load, images: Sequence[Image]) -> list[Row]:
+    """Run one batch in an engine thread; a failure of the engine takes the service out of ready at once."""
     try:
-        return engine.predict(images)
+        return engine.predict(images, alone=load.images <= len(images))
     except NotReady:
         health.fail("engine")
         raise

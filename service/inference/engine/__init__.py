@@ -6,6 +6,7 @@ N images, H x W pixels, C classes, K groups, D features, k = min(5, C) top class
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,16 +25,22 @@ from service.inference.engine.sessions import (
     provider_in_use,
     resolve,
 )
+from service.machine import usable_cores
 from service.verdict import Row, require_finite, rows_of
 
 __all__ = ["Engine", "Image", "Provider"]
 
+CPU_BATCH_SIZE = 8
+"""Images that one thread takes at a time while serving: within some percent of its best rate, and soon answered."""
+
 
 class Engine:
-    """One inference session; `provider` is the one in use, whatever was asked for.
+    """A graph on a provider; `provider` is the one in use, whatever was asked for.
 
-    *cuda_graphs* replays the launches of each batch size on CUDA as one; *tensorrt_cache* keeps what TensorRT built,
-    and it is run as it lies there, so nobody else may write to that folder.
+    `predict` takes up to *max_batch_size* images, and `batch_size` is how many to give it while serving. A run on the
+    CPU has *intra_op_threads*; with 0 it has one, and all cores where it finds the engine idle. *cuda_graphs* replays
+    the launches of each batch size on CUDA as one; *tensorrt_cache* keeps what TensorRT built, and it is run as it lies
+    there, so nobody else may write to that folder.
 
     Raises BundleError where the graph does not fit the manifest, and ProviderError where *provider* is `cuda` or
     `tensorrt` and the session does not run on it.
@@ -54,13 +61,10 @@ class Engine:
         self._image_shape = (manifest.input.height, manifest.input.width, 3)
         # Only what a Row needs is computed while serving; `logits` and `features` are for evaluation.
         self._outputs = row_outputs(manifest)
-        self._session = open_session(
-            bundle,
-            resolve(provider),
-            intra_op_threads=intra_op_threads,
-            max_batch_size=max_batch_size,
-            cuda_graphs=cuda_graphs,
-            tensorrt_cache=tensorrt_cache,
+        threads, cores = intra_op_threads or 1, usable_cores()
+        open_it = partial(open_session, bundle, max_batch_size=max_batch_size)
+        self._session = open_it(
+            resolve(provider), threads=threads, cuda_graphs=cuda_graphs, tensorrt_cache=tensorrt_cache
         )
         # ONNX Runtime would answer a GPU's failure by making itself another session, on the CPU, and say so to stdout.
         self._session.disable_fallback()
@@ -72,6 +76,8 @@ class Engine:
             )
         check_graph(self._session, manifest)
         require_placed(self._session, self.provider)
+        self.batch_size = max_batch_size if self.shares_device else min(max_batch_size, CPU_BATCH_SIZE * threads)
+        has_wide = not self.shares_device and not intra_op_threads and cores > 1
         self._runs = runs_on(
             self._session,
             self.provider,
@@ -79,13 +85,25 @@ class Engine:
             image_shape=self._image_shape,
             batch_sizes=self.batch_sizes,
             cuda_graphs=cuda_graphs,
+            cpu_runs=max(1, cores // threads),
+            wide=open_it("cpu", threads=cores, spins=True) if has_wide else None,
         )
+
+    @property
+    def in_flight(self) -> int:
+        """How many threads may call `predict` at a time, each with up to `batch_size` images."""
+        return self._runs.in_flight
+
+    @property
+    def shares_device(self) -> bool:
+        """True where runs wait for one another on one device, so that a fuller batch is worth waiting for."""
+        return self.provider != "cpu"
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
         """The batch sizes that run: on a GPU the few that smaller batches are padded to, on the CPU the extremes."""
         if self.provider == "cpu":
-            return (1, self.max_batch_size) if self.max_batch_size > 1 else (1,)
+            return (1, self.batch_size) if self.batch_size > 1 else (1,)
         powers = (1 << exponent for exponent in range(self.max_batch_size.bit_length()))
         return tuple(sorted({*powers, self.max_batch_size}))
 
@@ -98,24 +116,25 @@ class Engine:
         """
         for size in reversed(self.batch_sizes):
             grey = np.full((size, *self._image_shape), 128, np.uint8)  # nothing a sound model could trip over
-            for _ in range(self._runs.in_flight):
+            for _ in range(self.in_flight if self.shares_device else 1):  # each batch in flight has memory of its own
                 for row in self.predict(grey):
                     require_finite(row)
 
-    def predict(self, images: Sequence[Image] | NDArray[np.uint8]) -> list[Row]:
+    def predict(self, images: Sequence[Image] | NDArray[np.uint8], *, alone: bool = True) -> list[Row]:
         """Return one Row for each of *images*, uint8 (H, W, 3) and at most max_batch_size, in their order.
+
+        *alone* says that no other image is in hand, so that a run may take what another would need.
 
         A row may hold NaN or Inf: whoever judges it refuses it, and its neighbours are judged by their own numbers.
 
         Raises ModelOutputError on outputs of a wrong shape or count, NotReady where ONNX Runtime fails or no longer
-        runs on `provider`, and ValueError for images of another type or shape. On a GPU two threads may call it at a
-        time, on the CPU one.
+        runs on `provider`, and ValueError for images of another type or shape. `in_flight` threads may call it at once.
         """
         self._require_images(images)
         if len(images) == 0:
             return []
         try:
-            outputs = self._runs.run(images, self._padded(len(images)))
+            outputs = self._runs.run(images, self._padded(len(images)), alone)
         except Exception as error:  # the border where the runtime's errors, of many classes, become ours
             raise NotReady("ONNX Runtime could not run the model; restart the service.") from error
         self._require_provider()

@@ -1,4 +1,4 @@
-"""Batches through a session: over new memory each time, or over memory that is bound once for each batch size.
+"""Batches through a session, several at a time: over new memory, or over memory bound once for each batch size.
 
 On the CPU binding would save nothing: the images are read where they lie. A GPU has to be given them: over pages that
 the driver has locked the copy is fast and may go on while another batch is computed, and fixed addresses are what CUDA
@@ -32,8 +32,11 @@ class Runs(Protocol):
     in_flight: int
     """Threads that may call `run` at a time."""
 
-    def run(self, images: Images, size: int) -> list[NDArray[Any]]:
-        """Return the outputs, (size, ...) each, in memory that belongs to the caller; *images* fill the first rows."""
+    def run(self, images: Images, size: int, alone: bool) -> list[NDArray[Any]]:
+        """Return the outputs, (size, ...) each, in memory that belongs to the caller; *images* fill the first rows.
+
+        With *alone* no other image is in hand.
+        """
 
 
 def runs_on(
@@ -44,10 +47,12 @@ def runs_on(
     image_shape: tuple[int, int, int],
     batch_sizes: Sequence[int],
     cuda_graphs: bool,
+    cpu_runs: int,
+    wide: Any = None,
 ) -> Runs:
-    """Return the way through *session* that suits its provider."""
+    """Return the way through *session* that suits its provider; *cpu_runs* and *wide* are for the CPU alone."""
     if provider == "cpu":
-        return PlainRuns(session, outputs)
+        return CoreRuns(session, outputs, cpu_runs, wide)
     return BoundRuns(
         session,
         outputs,
@@ -58,19 +63,27 @@ def runs_on(
     )
 
 
-class PlainRuns:
-    """`session.run`: ONNX Runtime finds memory for every batch anew."""
+class CoreRuns:
+    """`session.run` in *in_flight* threads at a time, each on cores of its own.
 
-    in_flight = 1
+    For much of its time a run waits for memory, or for its slowest thread, so runs side by side do more than one run in
+    as many threads. One run on all cores is faster for few images that have the machine to themselves: those go through
+    *wide*, a session that takes every core and spins.
+    """
 
-    def __init__(self, session: Any, outputs: Mapping[str, Output]) -> None:
+    def __init__(self, session: Any, outputs: Mapping[str, Output], in_flight: int = 1, wide: Any = None) -> None:
+        self.in_flight = in_flight
         self._session = session
+        self._wide = wide
         self._names = list(outputs)
 
-    def run(self, images: Images, size: int) -> list[NDArray[Any]]:  # noqa: D102
+    def run(self, images: Images, size: int, alone: bool = True) -> list[NDArray[Any]]:  # noqa: D102
         batch = np.zeros((size, *images[0].shape), np.uint8)
         np.stack(list(images), out=batch[: len(images)])
-        outputs: list[NDArray[Any]] = self._session.run(self._names, {INPUT: batch})
+        # More images than half the cores would keep cores of their own as busy.
+        takes_all = alone and self._wide is not None and 2 * size <= self.in_flight
+        session = self._wide if takes_all else self._session
+        outputs: list[NDArray[Any]] = session.run(self._names, {INPUT: batch})
         return outputs
 
 
@@ -104,7 +117,7 @@ class BoundRuns:
             }
             self._free.put(_Buffers(_host_rows((max(batch_sizes), *image_shape), memory), bound))
 
-    def run(self, images: Images, size: int) -> list[NDArray[Any]]:  # noqa: D102
+    def run(self, images: Images, size: int, alone: bool = True) -> list[NDArray[Any]]:  # noqa: D102
         buffers = self._free.get()
         try:
             bound = buffers.load(images, size)

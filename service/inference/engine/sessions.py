@@ -52,12 +52,15 @@ def open_session(
     bundle: Bundle,
     provider: Provider,
     *,
-    intra_op_threads: int,
+    threads: int,
     max_batch_size: int,
+    spins: bool = False,
     cuda_graphs: bool = False,
     tensorrt_cache: Path | None = None,
 ) -> Any:
     """Return a session of the model that was verified, on *provider* or, by ONNX Runtime's own choice, on the CPU.
+
+    A run of it has *threads* of the CPU; where it *spins* they wait for each other by trying again and again.
 
     Raises BundleError where the file has changed or cannot be loaded, ProviderError where this ONNX Runtime was built
     without *provider*.
@@ -71,7 +74,7 @@ def open_session(
     try:
         session = onnxruntime.InferenceSession(
             model,
-            session_options(provider, intra_op_threads),
+            session_options(provider, threads, spins=spins),
             providers=_provider_options(provider, bundle.manifest, max_batch_size, cuda_graphs, tensorrt_cache),
         )
     except Exception as error:  # the border where the runtime's errors, of many classes, become ours
@@ -102,14 +105,14 @@ def load_libraries(provider: Provider) -> None:
     onnxruntime.preload_dlls(directory="")
 
 
-def session_options(provider: Provider, intra_op_threads: int) -> Any:
-    """Options that do not depend on a bundle; no threads are the CPU's all, and one beside a GPU."""
+def session_options(provider: Provider, threads: int, *, spins: bool = False) -> Any:
+    """Options that do not depend on a bundle."""
     options = onnxruntime.SessionOptions()
-    # A GPU leaves the CPU's threads with nothing but shapes to work out.
-    options.intra_op_num_threads = intra_op_threads or int(provider != "cpu")
-    # Threads that spin for their next piece of work take the cores from those that decode: on two cores, twice the CPU
-    # time an image.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = threads
+    # Spinning threads take the cores from those that decode: it is for a run that has every core to itself, and even
+    # then it ends with the run.
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # External data would escape the hash: it is looked for where no file can be, so a graph that has any fails.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", str(int(provider != "cpu")))
