@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.inference.engine.checks import require_placed, row_outputs
-from service.inference.engine.runs import IN_FLIGHT, BoundRuns, PlainRuns, Runs
+from service.inference.engine.runs import IN_FLIGHT, BoundRuns, CoreRuns, Runs
 from service.inference.engine.sessions import (
     RUNTIME_NAMES,
     Provider,
@@ -24,6 +24,7 @@ from service.inference.engine.sessions import (
     session_options,
     tensorrt_options,
 )
+from service.machine import usable_cores
 from tests.benchmarks.gpu.models import Subject, convolution_flops, subject
 from tests.benchmarks.gpu.results import Plan, Results, Row, median_seconds
 
@@ -134,7 +135,7 @@ def _session(one: Subject, way: Way, precision: str, largest: int) -> Any:
     if way.provider == "tensorrt":
         cache = one.bundles["float32"].path.parent / "tensorrt"
         providers.insert(0, (RUNTIME_NAMES["tensorrt"], tensorrt_options(bundle.manifest, largest, cache)))
-    options = session_options(way.provider, 0)
+    options = session_options(way.provider, usable_cores() if way.provider == "cpu" else 1)
     session = onnxruntime.InferenceSession(bundle.model_path.read_bytes(), options, providers=providers)
     session.disable_fallback()
     if provider_in_use(session) != way.provider:
@@ -146,7 +147,7 @@ def _session(one: Subject, way: Way, precision: str, largest: int) -> Any:
 def _runs(one: Subject, session: Any, way: Way, sizes: Sequence[int]) -> Runs:
     outputs = row_outputs(one.bundles["float32"].manifest)
     if not way.is_bound:
-        return PlainRuns(session, outputs)
+        return CoreRuns(session, outputs)
     return BoundRuns(
         session,
         outputs,

@@ -215,14 +215,13 @@ async def test_a_caller_that_left_before_batching_costs_no_engine_time(start: St
     assert run.batches == [[0], [1, 3]]
 
 
-async def test_a_caller_that_left_a_closed_batch_costs_no_engine_time(start: Start, run: Doubler) -> None:
-    """Even in a batch that is closed and waits for the engine, the item of a caller that left is not run."""
+async def test_callers_that_left_a_full_queue_cost_no_engine_time(start: Start, run: Doubler) -> None:
+    """Of more than a batch the items of callers that left are not run, and cost nobody a place in one."""
     batcher = start(max_batch_size=2)
     run.hold()
     [blocker] = await submit_all(batcher, range(1))
     await run.entered()
     tasks = await submit_all(batcher, range(1, 5))
-    await asyncio.sleep(0.01)  # items 1 and 2 are a closed batch by now
     for task in tasks[:3]:
         task.cancel()
     await asyncio.sleep(0)
@@ -259,34 +258,75 @@ async def test_a_batch_closes_at_its_largest_size(start: Start, run: Doubler) ->
     assert run.batches == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
 
 
-async def test_a_batch_closes_when_its_oldest_item_has_waited_long_enough(start: Start, run: Doubler) -> None:
-    """While the engine is busy a batch gathers for max_wait_seconds after its oldest item, and no longer."""
-    batcher = start(max_wait_seconds=0.02)
-    run.hold()
-    blocker = await submit_all(batcher, range(1))
-    await run.entered()
-    early = await submit_all(batcher, range(1, 3))
-    await asyncio.sleep(0.1)  # the loop runs its timers in order: the batch is closed before this returns
-    late = await submit_all(batcher, range(3, 5))
-    run.release()
-    await values([*blocker, *early, *late])
-    assert run.batches == [[0], [1, 2], [3, 4]]
-
-
-async def test_a_full_batch_is_closed_and_handed_over_while_the_engine_is_busy(start: Start, run: Doubler) -> None:
-    """It waits at the engine's door, however long it might still gather, and no second one does."""
-    batcher = start(max_batch_size=2, max_wait_seconds=3600.0)
+async def test_a_batch_gathers_beside_another_until_its_oldest_item_has_waited_long_enough(
+    start: Start, run: Doubler
+) -> None:
+    """A thread that is free while another runs waits for company for max_wait_seconds, and no longer."""
+    batcher = start(threads=2, max_wait_seconds=0.05)
     run.hold()
     tasks = await submit_all(batcher, range(1))
     await run.entered()
-    for item in range(1, 6):
-        tasks += await submit_all(batcher, range(item, item + 1))
-        await asyncio.sleep(0.01)
-    assert [len(batch) for batch in batcher._closed] == [1, 2]
-    assert batcher.depth == 5
+    tasks += await submit_all(batcher, range(1, 3))
+    assert run.batches == [[0]]
+    await run.entered()
+    tasks += await submit_all(batcher, range(3, 5))
     run.release()
     await values(tasks)
-    assert run.batches == [[0], [1, 2], [3, 4], [5]]
+    assert run.batches == [[0], [1, 2], [3, 4]]
+
+
+async def test_a_full_batch_does_not_gather_any_longer(start: Start, run: Doubler) -> None:
+    """It runs beside another at once, however long it might still gather, and what is over gathers."""
+    batcher = start(threads=2, max_batch_size=2, max_wait_seconds=3600.0)
+    run.hold()
+    tasks = await submit_all(batcher, range(1))
+    await run.entered()
+    tasks += await submit_all(batcher, range(1, 4))
+    await run.entered()
+    assert run.batches == [[0], [1, 2]]
+    assert batcher.depth == 1
+    run.release()
+    await values(tasks)
+    assert run.batches == [[0], [1, 2], [3]]
+
+
+async def test_the_end_of_a_batch_ends_the_gathering_of_another(start: Start, run: Doubler) -> None:
+    """An idle engine is not made to wait, even where the thread that gathers is not the one that became free."""
+    batcher = start(threads=2, max_wait_seconds=3600.0)
+    run.hold()
+    blocker = await submit_all(batcher, range(1))
+    await run.entered()
+    gathering = await submit_all(batcher, range(1, 3))
+    run.step()
+    await run.entered()
+    assert run.batches == [[0], [1, 2]]
+    run.release()
+    await values([*blocker, *gathering])
+
+
+async def test_threads_without_a_waiting_time_share_out_what_waits(start: Start, run: Doubler) -> None:
+    """Each has cores of its own, so a batch for each is done sooner than one batch of all."""
+    batcher = start(threads=2, max_wait_seconds=0.0)
+    run.hold()
+    tasks = await submit_all(batcher, range(6))
+    await run.entered()
+    await run.entered()
+    assert sorted(run.batches) == [[0, 1, 2], [3, 4, 5]]
+    run.release()
+    assert await values(tasks) == [0, 2, 4, 6, 8, 10]
+
+
+async def test_a_thread_without_a_waiting_time_runs_one_item_beside_another(start: Start, run: Doubler) -> None:
+    """A core that has nothing to do takes what comes."""
+    batcher = start(threads=2, max_wait_seconds=0.0)
+    run.hold()
+    tasks = await submit_all(batcher, range(1))
+    await run.entered()
+    tasks += await submit_all(batcher, range(1, 2))
+    await run.entered()
+    assert run.batches == [[0], [1]]
+    run.release()
+    await values(tasks)
 
 
 async def test_items_gather_while_the_engine_is_busy(start: Start, run: Doubler) -> None:
@@ -311,7 +351,9 @@ async def test_every_caller_gets_its_own_answer_under_random_load(seed: int) -> 
         time.sleep(runs.random() * 0.002)
         return [f"answer to {item}" for item in items]
 
-    batcher: Batcher[int, str] = Batcher(run, max_batch_size=7, max_wait_seconds=0.001, max_queue=10_000)
+    batcher: Batcher[int, str] = Batcher(
+        run, threads=1 + seed % 3, max_batch_size=7, max_wait_seconds=0.001 * (seed % 2), max_queue=10_000
+    )
     batcher.start()
 
     async def call(item: int, pause_seconds: float) -> tuple[int, str]:
@@ -350,7 +392,7 @@ async def test_every_caller_gets_its_own_answers_out_of_mixed_full_batches(
         return [reply.value for reply in await asyncio.gather(*map(batcher.submit, items))]
 
     tasks = [asyncio.create_task(call(items)) for items in groups]
-    await asyncio.sleep(0.01)  # every item is in its place, and the first batch of 64 waits at the engine's door
+    await asyncio.sleep(0.01)  # every item is in its place
     leavers = rng.sample(range(len(groups)), 20)
     for index in leavers[:10]:
         tasks[index].cancel()

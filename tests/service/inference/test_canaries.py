@@ -14,6 +14,7 @@ from service.inference.batcher import Batcher
 from service.inference.canaries import CanaryChecks, deviation
 from service.inference.engine import Engine
 from service.inference.health import Health
+from service.inference.load import Load
 from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
 from service.preprocess import decode
 from service.verdict import Row, Verdict
@@ -41,7 +42,7 @@ class SwitchableEngine:
 
     def __call__(self, images: Sequence[Image]) -> list[Row]:
         self.batches.append(np.stack(images))
-        return [self.change(row) for row in run_engine(self._engine, self._health, images)]
+        return [self.change(row) for row in run_engine(self._engine, self._health, Load(), images)]
 
 
 def drifted(row: Row, by: float) -> Row:
@@ -83,6 +84,7 @@ async def watched(
         max_queue=max_queue,
         batcher=batcher,
         judge=judge_of(bundle.manifest, bundle.calibration),
+        load=Load(),
     )
     pipeline.start()
     watch = CanaryChecks(
@@ -157,11 +159,13 @@ async def test_an_engine_that_never_gets_warm_is_a_failing_engine(tiny_bundle: B
 
 
 async def test_canaries_share_a_batch_and_change_places(tiny_bundle: Bundle) -> None:
-    """All go to the engine together, and no two checks in a row send them in the same order."""
+    """All go to the engine together, then one alone, and no two checks in a row send them in the same order."""
     async with watched(tiny_bundle) as service:
         await service.watch.check()
         await service.watch.check()
-        first, second = service.engine.batches
+        first, alone, second, other = service.engine.batches
+        assert [len(alone), len(other)] == [1, 1]
+        assert not np.array_equal(alone, other)
         assert len(first) == len(second) == len(tiny_bundle.canaries)
         assert not np.array_equal(first, second)
         assert np.array_equal(np.roll(first, 1, axis=0), second)

@@ -26,7 +26,7 @@ from service import preprocess
 from service.bundle import Bundle, read_bundle
 from service.inference import canaries, engine
 from service.inference.batcher import Batcher
-from service.inference.engine.runs import PlainRuns
+from service.inference.engine.runs import CoreRuns
 from service.settings import DEFAULT_BUNDLE
 from tests.service.running_app import RunningApp, running_app
 from tests.tiny_bundle import png, write_tiny_bundle
@@ -41,7 +41,7 @@ Outputs = list[NDArray[Any]]  # (N, ...) each
 
 
 class Run(NamedTuple):
-    """One run of a session: what it would give, for how many images, and what the run before gave."""
+    """One run of a session: what it would give, for how many images, and what the last run of as many gave."""
 
     outputs: Callable[[], Outputs]
     images: int
@@ -59,7 +59,7 @@ class Session:
         self.fault: Fault | None = None
         self.provider = provider
         self.batch_sizes: list[int] = []
-        self._previous: Outputs = []
+        self._previous: dict[int, Outputs] = {}  # by the number of images
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -72,9 +72,10 @@ class Session:
 
     def run(self, names: list[str], feed: dict[str, NDArray[np.uint8]]) -> Outputs:
         self.batch_sizes.append(len(feed["images"]))
-        run = Run(partial(self._session.run, names, feed), len(feed["images"]), self._previous)
-        self._previous = run.outputs() if self.fault is None else self.fault(run)
-        return self._previous
+        images = len(feed["images"])
+        run = Run(partial(self._session.run, names, feed), images, self._previous.get(images, []))
+        self._previous[images] = run.outputs() if self.fault is None else self.fault(run)
+        return self._previous[images]
 
 
 class Watch:
@@ -123,8 +124,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Start:
         sessions.append(session)
         return session
 
-    def plain(session: Session, provider: Any, outputs: Any, **options: Any) -> PlainRuns:
-        return PlainRuns(session, outputs)
+    def plain(session: Session, provider: Any, outputs: Any, **options: Any) -> CoreRuns:
+        return CoreRuns(session, outputs)
 
     async def counted(self: canaries.CanaryChecks) -> float:
         checks[0] += 1
@@ -144,7 +145,9 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Start:
 
     @asynccontextmanager
     async def start(bundle: Path, **settings: object) -> AsyncIterator[Watch]:
-        async with running_app(bundle, **{"canary_interval_seconds": INTERVAL_SECONDS} | settings) as running:
+        async with running_app(
+            bundle, **{"canary_interval_seconds": INTERVAL_SECONDS, "intra_op_threads": 1} | settings
+        ) as running:
             await running.until_ready()
             yield Watch(running, sessions[-1], batchers[-1], checks)
 

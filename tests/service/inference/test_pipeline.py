@@ -14,6 +14,7 @@ from service.errors import CorruptImage, DeadlineExceeded, NotReady, Overloaded
 from service.inference.batcher import Batcher
 from service.inference.engine import Engine
 from service.inference.health import Health
+from service.inference.load import Load
 from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
 from service.verdict import Row
 from tests.tiny_bundle import png
@@ -31,7 +32,7 @@ class HeldEngine:
 
     def __call__(self, images: Sequence[Image]) -> list[Row]:
         assert self.gate.wait(timeout=30)
-        return run_engine(self._engine, Health(), images)
+        return run_engine(self._engine, Health(), Load(), images)
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def engine(tiny_bundle: Bundle) -> Iterator[HeldEngine]:
     engine.gate.set()
 
 
-def pipeline_of(bundle: Bundle, engine: HeldEngine, max_queue: int = 100) -> Pipeline:
+def pipeline_of(bundle: Bundle, engine: HeldEngine, max_queue: int = 100, load: Load | None = None) -> Pipeline:
     assert bundle.calibration is not None
     batcher: Batcher[Image, Row] = Batcher(engine, max_batch_size=4, max_wait_seconds=0.001, max_queue=max_queue)
     pipeline = Pipeline(
@@ -51,6 +52,7 @@ def pipeline_of(bundle: Bundle, engine: HeldEngine, max_queue: int = 100) -> Pip
         max_queue=max_queue,
         batcher=batcher,
         judge=judge_of(bundle.manifest, bundle.calibration),
+        load=load or Load(),
     )
     pipeline.start()
     return pipeline
@@ -152,8 +154,48 @@ async def test_a_cancelled_caller_gives_its_place_back(tiny_bundle: Bundle, engi
 
 
 class BrokenEngine:
-    def predict(self, images: object) -> list[Row]:
+    def predict(self, images: object, *, alone: bool) -> list[Row]:
         raise NotReady("ONNX Runtime could not run the model.")
+
+
+class Told:
+    """An engine that notes whether its images were said to be alone."""
+
+    def __init__(self) -> None:
+        self.alone: list[bool] = []
+
+    def predict(self, images: object, *, alone: bool) -> list[Row]:
+        self.alone.append(alone)
+        return []
+
+
+def test_the_engine_hears_whether_other_images_are_in_hand() -> None:
+    """What one image alone may take, others would need: those that are being decoded too."""
+    load, told = Load(), Told()
+    engine: Engine = told  # type: ignore[assignment]
+    image = np.zeros((8, 8, 3), np.uint8)
+    with load:
+        run_engine(engine, Health(), load, [image])
+        with load:
+            run_engine(engine, Health(), load, [image])
+            run_engine(engine, Health(), load, [image, image])
+    assert told.alone == [True, False, True]
+
+
+async def test_an_image_is_in_hand_until_it_is_answered(tiny_bundle: Bundle, engine: HeldEngine) -> None:
+    """One that is refused, cancelled or damaged is so no longer."""
+    load = Load()
+    pipeline = pipeline_of(tiny_bundle, engine, load=load)
+    engine.gate.clear()
+    answered, cancelled = (asyncio.create_task(pipeline.predict(png("red"), deadline=soon())) for _ in range(2))
+    with pytest.raises(CorruptImage):
+        await pipeline.predict(png("red")[:60], deadline=soon())
+    assert load.images == 2
+    cancelled.cancel()
+    engine.gate.set()
+    await asyncio.wait([answered, cancelled])
+    assert load.images == 0
+    await pipeline.drain()
 
 
 def test_a_failure_of_the_engine_ends_readiness_at_once() -> None:
@@ -161,5 +203,5 @@ def test_a_failure_of_the_engine_ends_readiness_at_once() -> None:
     health = Health()
     engine: Engine = BrokenEngine()  # type: ignore[assignment]
     with pytest.raises(NotReady):
-        run_engine(engine, health, [np.zeros((8, 8, 3), np.uint8)])
+        run_engine(engine, health, Load(), [np.zeros((8, 8, 3), np.uint8)])
     assert health.faults == {"engine"}

@@ -416,7 +416,7 @@ def test_cuda_pads_and_agrees_with_the_cpu(tiny_bundle: Bundle, engine: Engine, 
                 assert row.score == pytest.approx(expected.score, abs=1e-5)
 
 
-@pytest.mark.parametrize(("max_batch_size", "sizes"), [(1, [1]), (2, [1, 2]), (32, [1, 32])])
+@pytest.mark.parametrize(("max_batch_size", "sizes"), [(1, [1]), (2, [1, 2]), (32, [1, 8])])
 def test_warm_up_runs_one_image_and_a_full_batch(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, max_batch_size: int, sizes: list[int]
 ) -> None:
@@ -448,3 +448,17 @@ def test_threads_can_be_set(tiny_bundle: Bundle) -> None:
     """The number of threads changes no score, but for rounding."""
     one, default = (Engine(tiny_bundle, provider="cpu", intra_op_threads=threads) for threads in (1, 0))
     assert all(map(same, one.predict(images(8)), default.predict(images(8))))
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "in_flight", "batch_size"),
+    [(1, 0, 1, 8), (4, 0, 4, 8), (4, 2, 2, 16), (4, 3, 1, 24), (4, 8, 1, 32)],
+)
+def test_runs_on_the_cpu_have_cores_of_their_own(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, in_flight: int, batch_size: int
+) -> None:
+    """As many go at a time as there are cores for their threads, and a thread gets 8 images at a time."""
+    monkeypatch.setattr("service.inference.engine.usable_cores", lambda: cores)
+    engine = Engine(tiny_bundle, provider="cpu", intra_op_threads=threads, max_batch_size=32)
+    assert (engine.in_flight, engine.batch_size) == (in_flight, batch_size)
+    assert not engine.shares_device

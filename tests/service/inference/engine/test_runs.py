@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.bundle import Bundle
 from service.inference.engine.checks import row_outputs
-from service.inference.engine.runs import IN_FLIGHT, BoundRuns, PlainRuns
+from service.inference.engine.runs import IN_FLIGHT, BoundRuns, CoreRuns
 from tests.tiny_bundle import write_tiny_bundle
 
 pytestmark = pytest.mark.numeric
@@ -66,7 +66,7 @@ def equal(left: Outputs, right: Outputs) -> bool:
 @pytest.mark.parametrize("size", SIZES)
 def test_bound_memory_gives_what_new_memory_gives(session: Watched, tiny_bundle: Bundle, size: int) -> None:
     """The same outputs to the last bit, in every set of buffers, for every batch size, batch after batch."""
-    runs, plain = bound(session, tiny_bundle), PlainRuns(session, row_outputs(tiny_bundle.manifest))
+    runs, plain = bound(session, tiny_bundle), CoreRuns(session, row_outputs(tiny_bundle.manifest))
     for seed in range(2 * IN_FLIGHT + 1):
         batch = images(size, seed)
         assert equal(runs.run(batch, size), plain.run(batch, size))
@@ -75,7 +75,7 @@ def test_bound_memory_gives_what_new_memory_gives(session: Watched, tiny_bundle:
 @pytest.mark.parametrize("count", range(1, 9))
 def test_what_fills_a_batch_up_changes_nothing(session: Watched, tiny_bundle: Bundle, count: int) -> None:
     """Each image gets its outputs, whatever an earlier and larger batch has left behind it."""
-    runs, plain = bound(session, tiny_bundle), PlainRuns(session, row_outputs(tiny_bundle.manifest))
+    runs, plain = bound(session, tiny_bundle), CoreRuns(session, row_outputs(tiny_bundle.manifest))
     size = next(size for size in SIZES if size >= count)
     for seed in range(IN_FLIGHT):
         runs.run(images(8, seed), 8)
@@ -106,7 +106,7 @@ def impatient_threads() -> Iterator[None]:
 @pytest.mark.usefixtures("impatient_threads")
 def test_outputs_do_not_mix_between_threads(session: Watched, tiny_bundle: Bundle) -> None:
     """More threads than buffers, batches of all sizes: everyone gets the outputs of the own batch."""
-    runs, plain = bound(session, tiny_bundle), PlainRuns(session, row_outputs(tiny_bundle.manifest))
+    runs, plain = bound(session, tiny_bundle), CoreRuns(session, row_outputs(tiny_bundle.manifest))
     batches = [images(SIZES[seed % len(SIZES)], seed) for seed in range(400)]
     with ThreadPoolExecutor(IN_FLIGHT + 2) as threads:
         given = list(threads.map(lambda batch: runs.run(batch, len(batch)), batches))
@@ -116,7 +116,7 @@ def test_outputs_do_not_mix_between_threads(session: Watched, tiny_bundle: Bundl
 
 def test_the_next_batch_is_loaded_while_one_runs(session: Watched, tiny_bundle: Bundle) -> None:
     """A second caller gets its buffers though the first one's run has not ended, and both get their own outputs."""
-    runs, plain = bound(session, tiny_bundle), PlainRuns(session, row_outputs(tiny_bundle.manifest))
+    runs, plain = bound(session, tiny_bundle), CoreRuns(session, row_outputs(tiny_bundle.manifest))
     first, second = images(8, seed=1), images(8, seed=2)
     session.is_let.clear()
     with ThreadPoolExecutor(2) as threads:
@@ -159,3 +159,28 @@ def test_each_set_of_addresses_has_a_graph_of_its_own(session: Watched, tiny_bun
     ids = [int(one.options.get_run_config_entry("gpu_graph_id")) for each in sets for one in each.bound.values()]
     assert len(ids) == IN_FLIGHT * len(SIZES)
     assert sorted(ids) == list(range(len(ids))) if cuda_graphs else set(ids) == {-1}
+
+
+class Named:
+    """A session that tells which it is."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def run(self, names: list[str], inputs: dict[str, Any]) -> list[str]:
+        return [self._name]
+
+
+@pytest.mark.parametrize(
+    ("count", "alone", "session"),
+    [(1, True, "wide"), (2, True, "wide"), (3, True, "narrow"), (1, False, "narrow"), (8, False, "narrow")],
+)
+def test_few_images_that_come_alone_have_every_core(count: int, alone: bool, session: str) -> None:
+    """Of four cores; more than two images, or any beside others, keep cores of their own as busy."""
+    runs = CoreRuns(Named("narrow"), {}, 4, Named("wide"))
+    assert runs.run(images(count), count, alone) == [session]
+
+
+def test_without_a_wide_session_every_run_is_narrow() -> None:
+    """A machine of one core has none."""
+    assert CoreRuns(Named("narrow"), {}).run(images(1), 1, True) == ["narrow"]

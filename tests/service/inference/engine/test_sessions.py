@@ -8,11 +8,13 @@ from service.bundle import Bundle
 from service.inference.engine.sessions import cuda_options, session_options, tensorrt_options
 
 
-def test_a_gpu_is_given_one_cpu_thread_unless_told_otherwise() -> None:
-    """Its threads would take the cores from those that decode; the CPU provider takes every core."""
-    assert session_options("cuda", 0).intra_op_num_threads == 1
-    assert session_options("cuda", 3).intra_op_num_threads == 3
-    assert session_options("cpu", 0).intra_op_num_threads == 0
+def test_threads_spin_only_where_they_are_told_to() -> None:
+    """Spinning takes the cores from those that decode, and never outlasts a run."""
+    for spins in (False, True):
+        options = session_options("cpu", 3, spins=spins)
+        assert options.intra_op_num_threads == 3
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spins))
+        assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
