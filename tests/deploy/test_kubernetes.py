@@ -1,39 +1,129 @@
-"""The Kubernetes manifests, as files and as kustomize builds them."""
+"""The Kubernetes manifests as kubectl builds them, folder by folder and as the installation of deploy/README.md."""
 
 import re
-import shutil
 import tomllib
 from pathlib import Path
-from typing import Any
 
+import kubernetes_validate
 import pytest
-import yaml
+from pydantic_settings import SettingsConfigDict
 
 from service.settings import Settings
-from tests.deploy.sources import ROOT, known_series, read_yaml, run
+from tests.deploy import prometheus_rule, schemas
+from tests.deploy.manifests import FOLDERS, GUARD, KUBERNETES, Manifest, built, containers, environment, of_kind, pods
+from tests.deploy.sources import ROOT, read_yaml
 
-KUBERNETES = ROOT / "deploy/kubernetes"
-BASE = KUBERNETES / "base"
-DEPLOYMENT = read_yaml(BASE / "deployment.yaml")
-POD = DEPLOYMENT["spec"]["template"]["spec"]
-[CONTAINER] = POD["containers"]
+# The oldest that deploy/README.md promises, and the newest whose schemas are installed.
+VERSIONS = ("1.30", kubernetes_validate.latest_version())
 NAME = {"app.kubernetes.io/name": "mos-guard"}
+# Those that make pods of the service, and the kind of manifest they make them by.
+SERVING = ("base", "gpu", "kserve", GUARD)
+
+each_folder = pytest.mark.parametrize("folder", [*FOLDERS, GUARD])
+each_serving = pytest.mark.parametrize("folder", SERVING)
+
+
+def service_pod(folder: str) -> Manifest:
+    """The pod of the service, as `metadata` and `spec`."""
+    [pod] = [pod for pod in pods(folder) if NAME.items() <= pod["metadata"]["labels"].items()]
+    return pod
+
+
+def service_container(folder: str) -> Manifest:
+    [container] = service_pod(folder)["spec"]["containers"]
+    return container
 
 
 def test_every_manifest_is_listed() -> None:
     """A file that no kustomization names is never applied."""
-    for kustomization in KUBERNETES.glob("*/kustomization.yaml"):
+    for kustomization in KUBERNETES.glob("**/kustomization.yaml"):
         content = read_yaml(kustomization)
-        listed = {*content.get("resources", []), *(patch["path"] for patch in content.get("patches", []))}
+        listed = {*content.get("resources", []), *(patch.get("path", "") for patch in content.get("patches", []))}
         files = {path.name for path in kustomization.parent.glob("*.yaml")} - {"kustomization.yaml"}
         assert files == {name for name in listed if name.endswith(".yaml")}
 
 
-def test_the_probes_ask_the_right_question() -> None:
+@each_folder
+def test_every_field_is_one_that_the_published_schemas_know(folder: str) -> None:
+    """Strictly, so that a misspelt field is found here and not by a server that drops it."""
+    for manifest in built(folder):
+        try:
+            for version in VERSIONS:
+                kubernetes_validate.validate(manifest, version, strict=True)
+        except kubernetes_validate.SchemaNotFoundError:
+            schemas.validate(manifest)
+
+
+def test_every_component_is_in_the_installation_that_is_shown() -> None:
+    """So all of them are built and validated together."""
+    shown = re.findall(r"kubernetes/(components/[\w-]+)$", (ROOT / "deploy/README.md").read_text("utf-8"), re.M)
+    assert set(shown) == {str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.glob("components/*/*.yaml")}
+
+
+@each_folder
+def test_the_pods_are_confined(folder: str) -> None:
+    """They fit the restricted profile of the pod security standards, and their root file systems are read-only."""
+    for pod in pods(folder):
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        # Service links would add variables that begin like the settings.
+        assert spec["enableServiceLinks"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert not any("hostPath" in volume for volume in spec.get("volumes", []))
+        for container in containers(pod):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "memory" in container["resources"]["limits"]
+
+
+@each_folder
+def test_no_pod_is_without_a_network_policy_that_keeps_it_in(folder: str) -> None:
+    """A hole in a decoder finds no way out: no pod may begin a connection."""
+    policies = [manifest["spec"] for manifest in built(folder) if manifest["kind"] == "NetworkPolicy"]
+    for pod in pods(folder):
+        [policy] = [
+            policy
+            for policy in policies
+            if policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        ]
+        assert "Egress" in policy["policyTypes"]
+        assert not policy.get("egress")
+
+
+@each_folder
+def test_the_user_is_that_of_the_image(folder: str) -> None:
+    """Numbers in several places that must agree: what one pod writes on a claim, the others have to read."""
+    for pod in pods(folder):
+        context = pod["spec"]["securityContext"]
+        user = f"{context['runAsUser']}:{context['runAsGroup']}"
+        assert f"\nUSER {user}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+        assert context["fsGroup"] == context["runAsGroup"]
+
+
+@each_folder
+def test_the_image_is_that_of_the_project(folder: str) -> None:
+    """The tags name the version that pyproject.toml has."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    images = {container["image"] for pod in pods(folder) for container in containers(pod)}
+    names = {"gpu": f"mos-guard:{version}-gpu", GUARD: f"registry.example/mos-guard:{version}"}
+    assert images <= {names.get(folder, f"mos-guard:{version}")}
+
+
+@each_serving
+def test_the_probes_ask_the_right_question(folder: str) -> None:
     """Liveness restarts, so it asks whether the process lives; readiness and start ask whether it can judge."""
-    paths = {kind: CONTAINER[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
-    assert paths == {"startup": "/health/ready", "readiness": "/health/ready", "liveness": "/health/live"}
-    assert CONTAINER["startupProbe"]["failureThreshold"] * CONTAINER["startupProbe"]["periodSeconds"] >= 120
+    container = service_container(folder)
+    paths = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
+    prefix = "/v2" if folder == "kserve" else ""
+    ready, live = f"{prefix}/health/ready", f"{prefix}/health/live"
+    assert paths == {"startup": ready, "readiness": ready, "liveness": live}
+    assert container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] >= 120
+    assert {container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("startup", "readiness", "liveness")} == {"http"}
 
 
 def test_liveness_gives_the_engine_time_to_come_back() -> None:
@@ -42,80 +132,160 @@ def test_liveness_gives_the_engine_time_to_come_back() -> None:
     assert settings.engine_grace_seconds >= 5 * settings.canary_interval_seconds
 
 
-def test_the_container_is_confined() -> None:
-    """It fits the restricted profile of the pod security standards, and its root file system is read-only."""
-    assert CONTAINER["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
+@each_serving
+def test_the_pod_has_time_to_drain(folder: str) -> None:
+    """The wait for the nodes and the drain both fit before the kill."""
+    container = service_container(folder)
+    wait = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    drain = int(environment(container)["MOS_DRAIN_SECONDS"])
+    assert service_pod(folder)["spec"]["terminationGracePeriodSeconds"] > wait + drain
+
+
+@each_serving
+def test_the_variables_are_settings_with_values_that_it_takes(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt variable would be ignored without a word, and a wrong value would end the pod."""
+    given = environment(service_container(folder))
+    assert given.keys() <= {f"MOS_{name}".upper() for name in Settings.model_fields}
+    for name, value in given.items():
+        if not name.endswith("_KEYS_FILE"):  # the files are in the pod alone
+            monkeypatch.setenv(name, value)
+
+    class Given(Settings):
+        model_config = SettingsConfigDict(env_file=None)
+
+    assert Given().drain_seconds == int(given["MOS_DRAIN_SECONDS"])
+
+
+@each_folder
+def test_what_a_variable_names_lies_on_a_mount(folder: str) -> None:
+    """A file that is written has a volume that may be written; what is only read has one that may not."""
+    for pod in pods(folder):
+        for container in containers(pod):
+            mounts = {mount["mountPath"]: mount for mount in container.get("volumeMounts", [])}
+            if folder == "kserve":  # mounts it there, read-only unless told otherwise
+                mounts["/mnt/models"] = {"readOnly": True}
+            for name, value in environment(container).items():
+                if value.startswith("/"):
+                    mount = mounts[next(path for path in mounts if Path(value).is_relative_to(path))]
+                    assert mount.get("readOnly", False) is not name.endswith("_LOG"), name
+
+
+def test_each_log_belongs_to_one_pod() -> None:
+    """Two processes that were given one file would not start; the pod's name is known before it is used."""
+    variables = [variable["name"] for variable in service_container(GUARD)["env"]]
+    given = environment(service_container(GUARD))
+    for name in ("MOS_VERDICT_LOG", "MOS_FEEDBACK_LOG"):
+        assert Path(given[name]).name.startswith("$(POD_NAME).")
+        assert variables.index("POD_NAME") < variables.index(name)
+
+
+@pytest.mark.parametrize("folder", [GUARD, "shell", "calibration"])
+def test_every_claim_is_made_here(folder: str) -> None:
+    """A pod whose claim is nowhere waits for ever."""
+    made = {
+        manifest["metadata"]["name"]
+        for manifest in [*built("volumes"), *built(GUARD)]
+        if manifest["kind"] == "PersistentVolumeClaim"
     }
-    assert POD["securityContext"]["runAsNonRoot"] is True
-    assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert POD["automountServiceAccountToken"] is False
-    assert CONTAINER["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+    volumes = [volume for pod in pods(folder) for volume in pod["spec"]["volumes"]]
+    asked = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
+    assert asked
+    assert asked <= made
 
 
-def test_the_user_is_that_of_the_image() -> None:
-    """Numbers in two places that must agree."""
-    user = f"{POD['securityContext']['runAsUser']}:{POD['securityContext']['runAsGroup']}"
-    assert f"\nUSER {user}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+@each_serving
+def test_everything_selects_the_pods(folder: str) -> None:
+    """Service, disruption budget and spread mean the pods of the service."""
+    labels = service_pod(folder)["metadata"]["labels"].items()
+    [spread] = service_pod(folder)["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"].items() <= labels
+    assert of_kind("PodDisruptionBudget", folder)["spec"]["selector"]["matchLabels"].items() <= labels
+    if folder != "kserve":
+        assert of_kind("Service", folder)["spec"]["selector"].items() <= labels
 
 
-def test_the_image_is_that_of_the_project() -> None:
-    """The tags name the version that pyproject.toml has."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    [gpu_image] = read_yaml(KUBERNETES / "gpu/kustomization.yaml")["images"]
-    assert CONTAINER["image"] == f"mos-guard:{version}"
-    assert gpu_image == {"name": "mos-guard", "newTag": f"{version}-gpu"}
+@pytest.mark.parametrize("folder", ["shell", "calibration"])
+def test_no_picture_is_sent_to_a_pod_that_does_not_serve(folder: str) -> None:
+    """The Service selects by name, so these have another one."""
+    selector = of_kind("Service", "base")["spec"]["selector"]
+    for pod in pods(folder):
+        assert not selector.items() <= pod["metadata"]["labels"].items()
 
 
-def test_the_pod_has_time_to_drain() -> None:
-    """preStop and the drain both fit before the kill."""
-    environment = {variable["name"]: variable["value"] for variable in CONTAINER["env"]}
-    wait = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert POD["terminationGracePeriodSeconds"] > wait + int(environment["MOS_DRAIN_SECONDS"])
+def test_kserve_runs_the_container_of_the_base() -> None:
+    """KServe cannot take it from there: what is measured and thought about once is the same in both."""
+    base, kserve = service_container("base"), service_container("kserve")
+    for field in ("image", "resources", "lifecycle", "securityContext", "volumeMounts"):
+        assert kserve[field] == base[field]
+    assert environment(base).items() <= environment(kserve).items()
+    base_pod, kserve_pod = service_pod("base")["spec"], service_pod("kserve")["spec"]
+    for field in ("securityContext", "terminationGracePeriodSeconds", "topologySpreadConstraints", "volumes"):
+        assert kserve_pod[field] == base_pod[field]
 
 
-@pytest.mark.parametrize("path", [BASE / "deployment.yaml", KUBERNETES / "gpu/deployment.yaml"], ids=["base", "gpu"])
-def test_the_variables_are_settings(path: Path) -> None:
-    """A misspelt variable would be ignored without a word."""
-    [container] = read_yaml(path)["spec"]["template"]["spec"]["containers"]
-    settings = {f"MOS_{name}".upper() for name in Settings.model_fields}
-    assert {variable["name"] for variable in container["env"]} <= settings
+def test_kserve_serves_by_the_open_inference_protocol() -> None:
+    """The InferenceService asks for a runtime, a format and a protocol that the ServingRuntime has."""
+    runtime, model = (
+        of_kind("ServingRuntime", "kserve"),
+        of_kind("InferenceService", "kserve")["spec"]["predictor"]["model"],
+    )
+    assert model["runtime"] == runtime["metadata"]["name"]
+    assert model["modelFormat"]["name"] in [known["name"] for known in runtime["spec"]["supportedModelFormats"]]
+    assert [model["protocolVersion"]] == runtime["spec"]["protocolVersions"] == ["v2"]
+    [container] = runtime["spec"]["containers"]
+    assert container["name"] == "kserve-container"
+    claim, _, folder = model["storageUri"].removeprefix("pvc://").partition("/")
+    assert claim in [manifest["metadata"]["name"] for manifest in built("volumes")]
+    assert folder == Path(environment(service_container(GUARD))["MOS_BUNDLE"]).name
 
 
-def test_the_variables_that_comments_propose_are_settings() -> None:
-    """Whoever uncomments them has variables that the service knows, among them those of a mounted bundle."""
-    text = (BASE / "deployment.yaml").read_text(encoding="utf-8")
-    proposed = set(re.findall(r"# - \{name: (MOS_\w+)", text))
-    assert proposed >= {"MOS_BUNDLE", "MOS_BUNDLE_WATCH_SECONDS"}
-    assert proposed <= {f"MOS_{name}".upper() for name in Settings.model_fields}
+def test_the_job_calibrates_the_bundle_that_is_served() -> None:
+    """By the path and on the claim that the service has."""
+    [job], serving = pods("calibration"), service_pod(GUARD)
+    [calibrate] = job["spec"]["containers"]
+    command = calibrate["command"]
+    assert command[:4] == ["python", "-m", "training", "calibrate"]
+    assert command[command.index("--bundle") + 1] == environment(service_container(GUARD))["MOS_BUNDLE"]
+    bundles = [[volume for volume in pod["spec"]["volumes"] if volume["name"] == "bundles"] for pod in (job, serving)]
+    assert bundles[0] == bundles[1]
 
 
-def test_everything_selects_the_pods() -> None:
-    """Service, disruption budget, network policy and monitor mean the pods of the deployment."""
-    selectors: dict[str, Any] = {
-        "service": read_yaml(BASE / "service.yaml")["spec"]["selector"],
-        "pdb": read_yaml(BASE / "pdb.yaml")["spec"]["selector"]["matchLabels"],
-        "networkpolicy": read_yaml(BASE / "networkpolicy.yaml")["spec"]["podSelector"]["matchLabels"],
-        "deployment": DEPLOYMENT["spec"]["selector"]["matchLabels"],
-        "pods": DEPLOYMENT["spec"]["template"]["metadata"]["labels"],
-        "monitor": read_yaml(KUBERNETES / "prometheus-operator/servicemonitor.yaml")["spec"]["selector"]["matchLabels"],
+def test_the_gpu_overlay_asks_for_a_gpu_and_for_no_fallback() -> None:
+    """A replica is a GPU, and one is ended before the next is begun."""
+    container = service_container("gpu")
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert environment(container)["MOS_PROVIDER"] == "cuda"
+    assert of_kind("Deployment", "gpu")["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
+def test_the_rules_of_the_operator_are_those_of_compose() -> None:
+    """`python -m tests.deploy.prometheus_rule` writes them anew."""
+    assert prometheus_rule.PATH.read_text(encoding="utf-8") == prometheus_rule.manifest()
+    groups = [group for path in prometheus_rule.RULES for group in read_yaml(path)["groups"]]
+    assert read_yaml(prometheus_rule.PATH)["spec"] == {"groups": groups}
+
+
+@pytest.mark.parametrize("folder", [GUARD, "kserve"])
+def test_the_monitor_finds_the_service_under_the_job_that_the_alerts_select(folder: str) -> None:
+    """KServe's Service has the labels of the InferenceService and names its port like the container's."""
+    monitor = of_kind("ServiceMonitor", GUARD)["spec"]
+    [endpoint] = monitor["endpoints"]
+    if folder == "kserve":
+        labels = of_kind("InferenceService", folder)["metadata"]["labels"]
+        ports = service_container(folder)["ports"]
+    else:
+        labels = of_kind("Service", folder)["metadata"]["labels"]
+        ports = of_kind("Service", folder)["spec"]["ports"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    assert labels[monitor["jobLabel"]] == "mos-guard"
+    assert endpoint["port"] in [port["name"] for port in ports]
+
+
+def test_the_dashboards_are_in_a_config_map() -> None:
+    """As they are for compose, under the label that Grafana's sidecar looks for."""
+    dashboards = of_kind("ConfigMap", GUARD)
+    assert dashboards["metadata"]["labels"]["grafana_dashboard"] == "1"
+    files = {
+        path.name: path.read_text(encoding="utf-8") for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")
     }
-    assert all(selector == NAME for selector in selectors.values())
-
-
-def test_the_autoscaler_reads_a_series_that_exists() -> None:
-    """The GPU overlay scales on the service's own queue."""
-    [metric] = read_yaml(KUBERNETES / "gpu/hpa.yaml")["spec"]["metrics"]
-    assert metric["pods"]["metric"]["name"] in known_series()
-
-
-@pytest.mark.parametrize("overlay", ["base", "gpu"])
-def test_kustomize_builds_it(overlay: str) -> None:
-    """kubectl would apply a deployment, a service, an autoscaler, a disruption budget and a network policy."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-    built = list(yaml.safe_load_all(run("kubectl", "kustomize", KUBERNETES / overlay)))
-    kinds = {"Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Service"}
-    assert {manifest["kind"] for manifest in built} == kinds
+    assert dashboards["data"] == files
