@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.watch.drift import DriftState
-from service.watch.metrics import DURATION_SECONDS, OTHERS_SCORES, SCORES, STAGES, Metrics
+from service.watch.metrics import Metrics
+from service.watch.series import DURATION_SECONDS, OTHERS_SCORES, SCORES, STAGES
 from tests.service.watch.parts import VERDICT
 
 INFO = {"name": "tiny", "version": "1", "model_sha256": "ab", "provider": "cpu", "precision": "float32"}
