@@ -33,7 +33,17 @@ class Reply(NamedTuple, Generic[R]):
 
     value: R
     queue_seconds: float
+    run_started_at: float  # on the batcher's clock
     run_seconds: float
+
+
+class Batch(NamedTuple):
+    """One run, whatever came of it."""
+
+    callers: Sequence[object]  # whom each item was for, as `submit` was told
+    started_at: float  # on the batcher's clock
+    run_seconds: float
+    error: Exception | None
 
 
 @dataclass(eq=False, slots=True)
@@ -42,6 +52,7 @@ class _Entry(Generic[T, R]):
     future: asyncio.Future[Reply[R]]
     deadline: float | None
     queued_at: float
+    caller: object
 
 
 @dataclass(slots=True)
@@ -64,7 +75,7 @@ class Batcher(Generic[T, R]):
         max_batch_size: the most items of one batch.
         max_wait_seconds: how long a batch may gather after its oldest item while the engine is busy.
         max_queue: the most items that wait; the next one is refused.
-        on_batch: called in the event loop with the size of each batch that ran, and for how many seconds it did.
+        on_batch: called in the event loop with each batch that ran, before its callers go on.
         clock: monotonic seconds; deadlines are on this clock.
     """
 
@@ -75,7 +86,7 @@ class Batcher(Generic[T, R]):
         max_batch_size: int,
         max_wait_seconds: float,
         max_queue: int,
-        on_batch: Callable[[int, float], None] = lambda size, run_seconds: None,
+        on_batch: Callable[[Batch], None] = lambda batch: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
@@ -117,8 +128,8 @@ class Batcher(Generic[T, R]):
         batches = math.ceil(items / self._max_batch_size) + bool(self._closed)
         return batches * (self._batch_seconds or _UNMEASURED_BATCH_SECONDS)
 
-    async def submit(self, item: T, *, deadline: float | None = None) -> Reply[R]:
-        """Queue *item* and wait for its result.
+    async def submit(self, item: T, *, deadline: float | None = None, caller: object = None) -> Reply[R]:
+        """Queue *item* and wait for its result; *on_batch* hears of *caller*, and nobody else looks at it.
 
         Raises:
             NotReady: the batcher was not started, or is draining.
@@ -131,7 +142,7 @@ class Batcher(Generic[T, R]):
         depth = self.depth
         if depth >= self._max_queue:
             raise Overloaded("The queue is full; try again later.", retry_after_seconds=self.seconds_to_clear(depth))
-        entry: _Entry[T, R] = _Entry(item, self._loop.create_future(), deadline, self._clock())
+        entry: _Entry[T, R] = _Entry(item, self._loop.create_future(), deadline, self._clock(), caller)
         self._gathering.append(entry)
         if self._wake_up is None or len(self._gathering) == self._max_batch_size:
             self._wake(0.0)
@@ -229,11 +240,12 @@ class Batcher(Generic[T, R]):
             for entry, value in zip(batch.served, batch.results, strict=True):
                 if not entry.future.done():
                     queue_seconds = batch.started_at - entry.queued_at
-                    entry.future.set_result(Reply(value, queue_seconds, batch.run_seconds))
+                    entry.future.set_result(Reply(value, queue_seconds, batch.started_at, batch.run_seconds))
         self._close()
         if batch.served:
             self._measure(batch.run_seconds)
-            self._on_batch(len(batch.served), batch.run_seconds)
+            callers = [entry.caller for entry in batch.served]
+            self._on_batch(Batch(callers, batch.started_at, batch.run_seconds, batch.error))
 
     def _measure(self, run_seconds: float) -> None:
         average = self._batch_seconds

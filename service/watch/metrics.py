@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, exposition
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from service.verdict import Verdict
 from service.watch.drift import KINDS, DriftState
@@ -26,7 +26,7 @@ from service.watch.series import (
     VerdictSeries,
 )
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+OPEN_METRICS = "application/openmetrics-text"
 
 
 class Metrics:
@@ -85,14 +85,14 @@ class Metrics:
             for name, gauge in self._drift.gauges.items():
                 gauge.labels(kind).set_function(partial(_of_drift, drift, kind, name))
 
-    def request(self, route: str, code: int, seconds: float) -> None:
-        """Count one answered request; *route* must be of a bounded set."""
+    def request(self, route: str, code: int, seconds: float, trace_id: str | None = None) -> None:
+        """Count one answered request; *route* must be of a bounded set, and *trace_id* of a trace that is kept."""
         counter = self._request_children.get((route, code))
         if counter is None:
             counter = self._request_children[route, code] = self._requests.answered.labels(route, str(code))
             self._duration_children[route] = self._requests.duration.labels(route)
         counter.inc()
-        self._duration_children[route].observe(seconds)
+        self._duration_children[route].observe(seconds, None if trace_id is None else {"trace_id": trace_id})
 
     def rejected(self, reason: str) -> None:
         """Count one problem by its code."""
@@ -155,9 +155,16 @@ class Metrics:
         self._swaps.reloads.labels(outcome).inc()
         self._swaps.last_ok.set(outcome == "swapped")
 
-    def text(self) -> bytes:
-        """Return every series in the Prometheus text format."""
-        return generate_latest(self._registry)
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """Return every series, and the media type: OpenMetrics, with exemplars, for those who accept it.
+
+        All others get the Prometheus text format, which has no place for exemplars. The library's own choice fails on
+        versions that are no numbers.
+        """
+        if OPEN_METRICS in accept:
+            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return exposition.generate_latest(self._registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
 
 
 def _of_drift(drift: Callable[[], Mapping[str, DriftState]], kind: str, name: str) -> float:

@@ -39,7 +39,7 @@ def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
     metrics.verdict(VERDICT)
     metrics.canary(0.0)
     metrics.describe_feedback()
-    families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text()[0].decode())}
     labels = {
         name: {label for sample in family.samples for label in sample.labels} - {"le"}
         for name, family in families.items()
