@@ -78,6 +78,19 @@ def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
     }
 
 
+def test_openmetrics_has_the_trace_of_a_request_and_the_plain_format_has_not(metrics: Metrics) -> None:
+    """Who accepts it gets it; an exemplar in the other format would be a line that no scraper reads."""
+    metrics.request("/predict", 200, 0.02, "4bf92f3577b34da6a3ce929d0e0e4736")
+    metrics.request("/predict", 200, 0.2)
+    text, media_type = metrics.text("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+    assert media_type.startswith("application/openmetrics-text;")
+    assert text.count(b'# {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 0.02') == 1
+    assert text.endswith(b"# EOF\n")
+    plain, media_type = metrics.text("text/plain;version=what")
+    assert media_type.startswith("text/plain; version=0.0.4")
+    assert b"trace_id" not in plain
+
+
 def test_the_statistic_that_decides_is_named(metrics: Metrics, registry: CollectorRegistry) -> None:
     """Whoever reads mos_score and mos_threshold can tell of what they are."""
     assert registry.get_sample_value("mos_decision_info", {"statistic": "mos+knn"}) == 1
