@@ -33,7 +33,7 @@ def open_traces() -> "Traces | None":
     except ImportError:
         _log.warning("No spans are sent, though an endpoint is set: install the extra `otel`.")
         return None
-    except Exception:  # a certificate that is not there, a compression that nobody knows
+    except Exception:  # such as a queue that is smaller than what is sent at once
         _log.exception("No spans are sent: correct the variables OTEL_*.")
         return None
     _log.info("Spans are sent to %s.", endpoint)

@@ -44,7 +44,7 @@ def test_without_being_asked_for_there_are_none(
         {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
         {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"},
         {"OTEL_TRACES_EXPORTER": "console"},
-        {"OTEL_EXPORTER_OTLP_COMPRESSION": "unknown"},
+        {"OTEL_BSP_MAX_QUEUE_SIZE": "1"},  # smaller than what is sent at once
     ],
 )
 def test_what_cannot_be_done_is_said_and_the_service_starts(
