@@ -59,12 +59,13 @@ drill: $(VENV)/.dev ## Live through a day in miniature: make drill OWN=DIR FOREI
 	$(BIN)/python -m tests.e2e.drill --own $(OWN) --foreign $(FOREIGN)
 
 # For every system and every Python that the project runs on: the markers in a lock choose. Wheels alone, since building
-# a source package would run its code. Each lock but the first keeps to what the first has chosen.
+# a source package would run its code. Each lock but the first keeps to what the first has chosen. `otel` is in every
+# image, so that traces are turned on by a variable alone.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
 	--custom-compile-command 'make lock'
 lock: $(VENV)/.supply ## Pin what the image is made of, at its newest, with hashes
-	$(LOCK) --upgrade pyproject.toml --extra calibrate -o deploy/locks/calibrate.txt
-	$(LOCK) --upgrade pyproject.toml --extra calibrate --extra cuda -c deploy/locks/calibrate.txt -o deploy/locks/calibrate-cuda.txt
+	$(LOCK) --upgrade pyproject.toml --extra calibrate --extra otel -o deploy/locks/calibrate.txt
+	$(LOCK) --upgrade pyproject.toml --extra calibrate --extra otel --extra cuda -c deploy/locks/calibrate.txt -o deploy/locks/calibrate-cuda.txt
 	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
 	  | $(LOCK) --upgrade - -o deploy/locks/build.txt
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from service.bundle import Bundle, Calibration, read_bundle
+from service.bundle import Bundle, Calibration, Manifest, read_bundle
 from service.http import docs
 from service.http.api_keys import KeyFile
 from service.http.body import BodyLimiter
@@ -35,7 +35,7 @@ from service.http.openapi import DESCRIPTION
 from service.http.page.routes import router as page_router
 from service.http.routes import VERDICT_ENDPOINTS, router
 from service.http.v2.routes import router as v2_router
-from service.inference.batcher import Batcher
+from service.inference.batcher import Batch, Batcher
 from service.inference.canaries import CanaryChecks
 from service.inference.engine import Engine
 from service.inference.health import Health
@@ -44,12 +44,17 @@ from service.inference.pipeline import Image, Pipeline, judge_of, run_engine
 from service.serving.guard import HANG_SECONDS, Guard
 from service.serving.swap import Swap
 from service.settings import Settings
-from service.verdict import Row
+from service.verdict import Row, Verdict
 from service.watch.drift import Drift
+from service.watch.feedback import VerdictMemory
 from service.watch.logs import BackgroundHandler
 from service.watch.loop_lag import watch_loop_lag
 from service.watch.metrics import Metrics
+from service.watch.tracing import open_traces
 from service.watch.verdict_log import VerdictLog
+
+if TYPE_CHECKING:
+    from service.watch.spans import Traces
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +69,7 @@ def create_app(
     has those of the process too. What *service_log* drops is counted.
     """
     metrics = Metrics(_process_registry() if registry is None else registry)
+    traces = open_traces()
     health = Health()
     api_keys = _key_file(settings.api_keys_file, "MOS_API_KEYS_FILE")
     feedback_keys = _key_file(settings.feedback_keys_file, "MOS_FEEDBACK_KEYS_FILE")
@@ -75,7 +81,13 @@ def create_app(
         version="1",
         description=DESCRIPTION,
         lifespan=partial(
-            _lifespan, settings, health=health, metrics=metrics, api_keys=api_keys, feedback_keys=feedback_keys
+            _lifespan,
+            settings,
+            health=health,
+            metrics=metrics,
+            traces=traces,
+            api_keys=api_keys,
+            feedback_keys=feedback_keys,
         ),
         openapi_url="/openapi.json" if settings.docs == "on" else None,
         docs_url=None,
@@ -101,6 +113,7 @@ def create_app(
         max_body_bytes=settings.max_body_bytes,
         health=health,
         metrics=metrics,
+        traces=traces,
     )
     app.add_middleware(around)
     app.outermost = partial(DirectRoutes, endpoints=VERDICT_ENDPOINTS, around=around)
@@ -124,12 +137,13 @@ async def _lifespan(
     *,
     health: Health,
     metrics: Metrics,
+    traces: "Traces | None",
     api_keys: KeyFile | None,
     feedback_keys: KeyFile | None,
 ) -> AsyncIterator[None]:
     """Load the bundle, serve it, and whatever is to be watched meanwhile; at the end answer what was accepted."""
-    with _records(settings, app, feedback_keys, metrics) as on_verdict:
-        swap = _swap(settings, metrics, app.state.is_reload_wanted)
+    with _records(settings, app, feedback_keys, metrics, traces) as on_verdict:
+        swap = _swap(settings, metrics, traces, app.state.is_reload_wanted)
         await swap.start()
         app.state.serving = serving = _serving(settings, swap, health, metrics, on_verdict)
         metrics.at_each_scrape(
@@ -180,11 +194,16 @@ async def _beside(watches: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator
 
 @contextmanager
 def _records(
-    settings: Settings, app: FastAPI, feedback_keys: KeyFile | None, metrics: Metrics
+    settings: Settings, app: FastAPI, feedback_keys: KeyFile | None, metrics: Metrics, traces: "Traces | None"
 ) -> Iterator[Sequence[OnVerdict]]:
-    """Open what keeps verdicts and labels, where it is asked for; yield who wants to hear of each verdict."""
+    """Open what keeps verdicts and labels, where it is asked for; yield who wants to hear of each verdict.
+
+    The end sends and writes what waits.
+    """
     on_verdict: list[OnVerdict] = []
     with ExitStack() as stack:
+        if traces is not None:
+            stack.callback(traces.close)
         if settings.verdict_log is not None:
             log = VerdictLog(
                 settings.verdict_log,
@@ -204,22 +223,29 @@ def _records(
                 metrics=metrics,
             )
             app.state.feedback = stack.enter_context(desk)
-            on_verdict.append(app.state.feedback.memory.remember)
+            on_verdict.append(_remembered_by(app.state.feedback.memory))
         yield on_verdict
+
+
+def _remembered_by(memory: VerdictMemory) -> OnVerdict:
+    def remember(request_id: str, index: int, verdict: Verdict, manifest: Manifest, *, trace_id: str | None) -> None:
+        memory.remember(request_id, index, verdict, manifest)
+
+    return remember
 
 
 async def _pass_on(request: Request, error: Exception) -> NoReturn:
     raise error
 
 
-def _swap(settings: Settings, metrics: Metrics, is_wanted: asyncio.Event) -> Swap:
+def _swap(settings: Settings, metrics: Metrics, traces: "Traces | None", is_wanted: asyncio.Event) -> Swap:
     def enter(guard: Guard) -> None:
         _describe(guard, settings, metrics)
         guard.watch(metrics.canary)
 
     return Swap(
         settings.bundle,
-        partial(_build_guard, settings, metrics),
+        partial(_build_guard, settings, metrics, traces),
         is_wanted=is_wanted,
         drain_seconds=settings.drain_seconds,
         enter=enter,
@@ -227,7 +253,7 @@ def _swap(settings: Settings, metrics: Metrics, is_wanted: asyncio.Event) -> Swa
     )
 
 
-def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
+def _build_guard(settings: Settings, metrics: Metrics, traces: "Traces | None", path: Path) -> Guard:
     bundle = read_bundle(path)
     engine = Engine(
         bundle,
@@ -240,7 +266,9 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
     if bundle.calibration is None:
         return Guard(bundle, engine.provider, Health("uncalibrated"))
     health = Health("starting")
-    pipeline = _build_pipeline(settings, bundle, bundle.calibration, engine, health, metrics)
+    pipeline = _build_pipeline(
+        settings, bundle, bundle.calibration, engine, health, partial(_record_batch, metrics, traces)
+    )
     checks = CanaryChecks(
         bundle.canaries,
         pipeline,
@@ -269,7 +297,12 @@ def _build_guard(settings: Settings, metrics: Metrics, path: Path) -> Guard:
 
 
 def _build_pipeline(
-    settings: Settings, bundle: Bundle, calibration: Calibration, engine: Engine, health: Health, metrics: Metrics
+    settings: Settings,
+    bundle: Bundle,
+    calibration: Calibration,
+    engine: Engine,
+    health: Health,
+    on_batch: Callable[[Batch], None],
 ) -> Pipeline:
     load = Load()
     batcher: Batcher[Image, Row] = Batcher(
@@ -278,7 +311,7 @@ def _build_pipeline(
         max_batch_size=engine.batch_size,
         max_wait_seconds=settings.max_wait_ms / 1000 if engine.shares_device else 0.0,
         max_queue=settings.max_queue + len(bundle.canaries),  # callers are refused before; the canaries never are
-        on_batch=metrics.batch,
+        on_batch=on_batch,
     )
     return Pipeline(
         input_spec=bundle.manifest.input,
@@ -289,6 +322,12 @@ def _build_pipeline(
         judge=judge_of(bundle.manifest, calibration),
         load=load,
     )
+
+
+def _record_batch(metrics: Metrics, traces: "Traces | None", batch: Batch) -> None:
+    metrics.batch(len(batch.callers), batch.engine_seconds)
+    if traces is not None:
+        traces.batch(batch.callers, batch.started_at, batch.run_seconds, batch.error)
 
 
 def _describe(guard: Guard, settings: Settings, metrics: Metrics) -> None:

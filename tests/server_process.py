@@ -71,23 +71,27 @@ def free_port() -> int:
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """Return this process's environment with no MOS_ variable but *settings*, named without the prefix."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MOS_")}
+    """Return this process's environment with no MOS_ variable but *settings*, unprefixed, nor one of OTEL_."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MOS_", "OTEL_"))}
     return kept | {f"MOS_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, *, module: str = "service", **settings: object) -> Iterator[ServerProcess]:
+def running_server(
+    folder: Path, *, module: str = "service", variables: Mapping[str, str] | None = None, **settings: object
+) -> Iterator[ServerProcess]:
     """Start the service with *settings*, in *folder*, where its log goes; it is ended with the block.
 
-    *module* is what runs: the service, or one of the tests' that is the service but for a fault.
+    *module* is what runs: the service, or one of the tests' that is the service but for a fault. *variables* are what
+    its environment has beside its settings.
     """
     port = free_port()
     log = folder / f"server-{port}.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", module],
-            env=environment({"port": port, "provider": "cpu"} | settings) | {"PYTHONPATH": str(ROOT)},
+            env=environment({"port": port, "provider": "cpu"} | settings)
+            | {"PYTHONPATH": str(ROOT), **(variables or {})},
             cwd=folder,
             stdout=sink,
             stderr=sink,

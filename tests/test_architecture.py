@@ -203,7 +203,7 @@ def test_training_uses_only_the_leaves_of_service(module: str) -> None:
 @pytest.mark.parametrize("module", modules("service.client"))
 def test_the_client_stands_alone(module: str) -> None:
     """Who only asks a service needs httpx and Pillow, and nothing of the service but its errors."""
-    assert third_party(module) <= {"httpx", "PIL"}
+    assert third_party(module) - {"opentelemetry"} <= {"httpx", "PIL"}
     assert {name for name in ours(module) if not is_within(name, "service.client")} <= {"service.errors"}
 
 
@@ -219,7 +219,28 @@ def test_the_wall_clock_is_for_readers_of_records_alone() -> None:
     And a client reads one, where a server says by date until when to wait.
     """
     readers = {module for module in modules("service") if wall_clock(module)}
-    assert readers == {"service.watch.verdict_log", "service.http.feedback", "service.client.calls"}
+    watching = {"service.watch.verdict_log", "service.watch.spans"}
+    assert readers == watching | {"service.http.feedback", "service.client.calls"}
+
+
+def test_opentelemetry_is_imported_in_one_place() -> None:
+    """It is an extra, and costs nothing where no traces are asked for; the client only passes on what is there."""
+    users = {module for module in modules("service") if "opentelemetry" in third_party(module)}
+    assert users == {"service.watch.spans", "service.client.trace_headers"}
+    importers = {module for module in modules("service") if "service.watch.spans" in imported_at_once(module)}
+    assert importers == set()
+
+
+def imported_at_once(module: str) -> set[str]:
+    """Return what *module* imports as soon as it is imported itself: not inside a function, nor for types alone."""
+    tree = ast.parse(path_of(module).read_text(encoding="utf-8"))
+    found = set[str]()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
 
 
 def wall_clock(module: str) -> set[str]:

@@ -8,7 +8,7 @@
             print(verdict.label)
 
 `AsyncClient` has the same methods to be awaited. Begin with `clients.py`; `calls.py` is what both do, `answers.py` what
-they return and raise.
+they return and raise. `trace_headers.py` is all that it knows of OpenTelemetry, which need not be there.
 """
 
 from service.client.answers import (

@@ -9,6 +9,7 @@ import httpx
 
 from service.client.answers import Labelled, Model, Problem, Unreachable, Verdict
 from service.client.calls import Call, Calls, Picture, Send, Wait
+from service.client.trace_headers import trace_headers
 
 T = TypeVar("T")
 _CONNECT_SECONDS = 5.0
@@ -26,7 +27,8 @@ class Client:
             Retry-After says, and up to a quarter more. 0 never waits.
         transport: how requests travel, for a proxy or certificates of one's own.
 
-    Every call raises Refused where the service answers with a problem, and Unreachable where it does not answer.
+    Every call raises Refused where the service answers with a problem, and Unreachable where it does not answer. Where
+    the caller uses OpenTelemetry, the service hears of the trace that it is in.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Client:
             time.sleep(step.seconds)
             return None
         try:
-            return self._http.request(step.method, step.path, headers=step.headers, **step.body)
+            return self._http.request(step.method, step.path, headers={**trace_headers(), **step.headers}, **step.body)
         except httpx.HTTPError as error:
             raise _unreachable(self._http, error) from error
 
@@ -155,7 +157,9 @@ class AsyncClient:
             await asyncio.sleep(step.seconds)
             return None
         try:
-            return await self._http.request(step.method, step.path, headers=step.headers, **step.body)
+            return await self._http.request(
+                step.method, step.path, headers={**trace_headers(), **step.headers}, **step.body
+            )
         except httpx.HTTPError as error:
             raise _unreachable(self._http, error) from error
 

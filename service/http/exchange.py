@@ -5,11 +5,16 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from starlette.requests import Request
 from starlette.routing import compile_path
 from starlette.types import Scope
+
+from service.watch.trace_context import TraceContext, parse_traceparent
+
+if TYPE_CHECKING:
+    from service.watch.spans import RequestSpan
 
 # What every unknown path is counted as, so that no caller can make up a new label.
 OTHER_ROUTE = "other"
@@ -63,7 +68,9 @@ class Exchange:
     status: int = 0  # 0 until the answer begins
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
-    log_fields: dict[str, object] = field(default_factory=dict)
+    log_fields: dict[str, str | float] = field(default_factory=dict)
+    trace: TraceContext | None = None  # the caller's, until there is a span of its own
+    span: "RequestSpan | None" = None
 
     @classmethod
     def begin(cls, scope: Scope, known_routes: KnownRoutes, public_routes: frozenset[str]) -> Self:
@@ -81,6 +88,8 @@ class Exchange:
                 exchange.is_chunked = True
             elif name == b"x-request-id" and _SAFE_ID.fullmatch(value):
                 exchange.request_id = value.decode("ascii")
+            elif name == b"traceparent":
+                exchange.trace = parse_traceparent(value)
         exchange.request_id = exchange.request_id or new_request_id()
         scope[_SCOPE_KEY] = exchange
         return exchange

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from fastapi import Request
 
@@ -21,8 +22,14 @@ from service.serving.swap import Swap
 from service.verdict import Verdict
 from service.watch.metrics import Metrics
 
-# Hears of a verdict: the request's id, the picture's place in it, the verdict, and the manifest of the model.
-OnVerdict = Callable[[str, int, Verdict, Manifest], None]
+
+class OnVerdict(Protocol):
+    """Hears of each verdict that is given to a caller."""
+
+    def __call__(
+        self, request_id: str, index: int, verdict: Verdict, manifest: Manifest, *, trace_id: str | None
+    ) -> None:
+        """Take the verdict on picture *index* of a request, given by the model of *manifest*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +73,11 @@ class Upload:
     content: bytes
     guard: Guard
     deadline: float  # seconds of time.monotonic
+    caller: object  # whom the batches are told that they ran for
 
     async def judge(self, image: bytes | Image) -> Prediction:
         """Return the verdict on one image, encoded or as pixels. Raises what `Pipeline.predict` does."""
-        return await self.guard.pipeline.predict(image, deadline=self.deadline)
+        return await self.guard.pipeline.predict(image, deadline=self.deadline, caller=self.caller)
 
     async def judge_all(self, images: Sequence[bytes | Image]) -> list[Prediction | BaseException]:
         """Return what becomes of each image, in order; raises Overloaded unless there is room for all of them."""
@@ -89,11 +97,11 @@ async def take_upload(request: Request, serving: Serving, exchange: Exchange) ->
     with Body(serving.body_limiter) as body:
         content = await body.read(request.receive, exchange.content_length)
         now = time.monotonic()
-        record_stage("read", now - exchange.started_at, exchange, serving.metrics)
+        record_stage("read", exchange.started_at, now - exchange.started_at, exchange, serving.metrics)
         guard = serving.swap.guard
         require_none(guard.faults)  # asked again: the body may have taken its time
         with guard.in_use(), CancelOnDisconnect(request.receive):
-            yield Upload(content, guard, now + serving.deadline_seconds)
+            yield Upload(content, guard, now + serving.deadline_seconds, exchange.span)
 
 
 def record_verdict(prediction: Prediction, guard: Guard, serving: Serving, exchange: Exchange, index: int = 0) -> None:
@@ -102,9 +110,10 @@ def record_verdict(prediction: Prediction, guard: Guard, serving: Serving, excha
     Raises NotReady where *guard* has lost its readiness meanwhile: its verdict is not to be believed.
     """
     require_none(guard.faults)
-    record_prediction(prediction, guard, exchange, serving.metrics)
+    record_prediction(prediction, guard, exchange, serving.metrics, index)
+    trace_id = None if exchange.trace is None else exchange.trace.trace_id
     for tell in serving.on_verdict:
-        tell(exchange.request_id, index, prediction.verdict, guard.manifest)
+        tell(exchange.request_id, index, prediction.verdict, guard.manifest, trace_id=trace_id)
 
 
 def log_verdict(verdict: Verdict, manifest: Manifest, exchange: Exchange) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,13 +12,14 @@ from service.errors import NotReady
 from service.http.api_keys import KeyFile
 from service.http.exchange import Exchange, KnownRoutes
 from service.http.problems import problem_of, problem_response, v2_error_response
-from service.http.recording import milliseconds, record_exchange, record_problem
+from service.http.recording import UNANSWERED, begin_span, milliseconds, record_exchange, record_problem
 from service.http.security_headers import security_headers
 from service.inference.health import Health
 from service.watch.metrics import Metrics
 
-# What is counted where the exchange ended before an answer began.
-UNANSWERED = 499
+if TYPE_CHECKING:
+    from service.watch.spans import Traces
+
 # How long the rest of a refused body is thrown away, so that the client can read its answer before the connection ends.
 LINGER_SECONDS = 2.0
 
@@ -35,6 +37,7 @@ class ExchangeMiddleware:
         max_body_bytes: int,
         health: Health,
         metrics: Metrics,
+        traces: "Traces | None",
     ) -> None:
         self._app = app
         self._known_routes = known_routes
@@ -43,6 +46,7 @@ class ExchangeMiddleware:
         self._max_body_bytes = max_body_bytes
         self._health = health
         self._metrics = metrics
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
@@ -50,6 +54,8 @@ class ExchangeMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange.begin(scope, self._known_routes, self._public_routes)
+        if self._traces is not None:
+            begin_span(exchange, scope, self._traces)
         channels = _Channels(exchange, receive, send, self._closes)
         try:
             await self._serve(scope, exchange, channels)

@@ -15,7 +15,6 @@ from service.http.recording import record_problem
 from service.inference.health import require_none
 from service.inference.pipeline import Prediction
 from service.serving.guard import Guard
-from service.watch.metrics import CONTENT_TYPE
 
 router = APIRouter()
 
@@ -103,11 +102,20 @@ async def model(request: Request) -> Response:
     summary="Prometheus series",
     response_class=Response,
     responses=openapi.problems(openapi.UNAUTHORIZED)
-    | {200: {"description": "Text format", "content": {"text/plain": {"example": openapi.METRICS_EXAMPLE}}}},
+    | {
+        200: {
+            "description": "The format of Prometheus, or OpenMetrics where it is accepted",
+            "content": {
+                "text/plain": {"example": openapi.METRICS_EXAMPLE},
+                "application/openmetrics-text": {"example": f"{openapi.METRICS_EXAMPLE}# EOF\n"},
+            },
+        }
+    },
 )
 async def metrics(request: Request) -> Response:
-    """Return every series in the Prometheus text format."""
-    return Response(serving_of(request).metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+    """Return every series; traces are named beside the request durations in OpenMetrics alone."""
+    text, content_type = serving_of(request).metrics.text(request.headers.get("Accept", ""))
+    return Response(text, headers={"Content-Type": content_type})
 
 
 def _document(

@@ -32,7 +32,18 @@ class Reply(NamedTuple, Generic[R]):
 
     value: R
     queue_seconds: float
+    run_started_at: float  # on the batcher's clock
     run_seconds: float
+
+
+class Batch(NamedTuple):
+    """One run, whatever came of it."""
+
+    callers: Sequence[object]  # whom each item was for, as `submit` was told
+    started_at: float  # on the batcher's clock
+    run_seconds: float
+    engine_seconds: float  # for how long it had the whole engine: with two threads, for half of the time that it ran
+    error: Exception | None
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +52,7 @@ class _Entry(Generic[T, R]):
     future: asyncio.Future[Reply[R]]
     deadline: float | None
     queued_at: float
+    caller: object
 
 
 @dataclass(slots=True)
@@ -65,8 +77,7 @@ class Batcher(Generic[T, R]):
         max_wait_seconds: how long a batch may gather after its oldest item while another runs. Without it, free threads
             share out what waits: each computes for itself, and none has to be spared small batches.
         max_queue: the most items that wait; the next one is refused.
-        on_batch: called in the event loop with the size of each batch that ran, and for how many seconds it had the
-            whole engine: with two threads, for half of the time.
+        on_batch: called in the event loop with each batch that ran, before its callers go on.
         clock: monotonic seconds; deadlines are on this clock.
     """
 
@@ -78,7 +89,7 @@ class Batcher(Generic[T, R]):
         max_wait_seconds: float,
         max_queue: int,
         threads: int = 1,
-        on_batch: Callable[[int, float], None] = lambda size, engine_seconds: None,
+        on_batch: Callable[[Batch], None] = lambda batch: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
@@ -125,8 +136,8 @@ class Batcher(Generic[T, R]):
         batches = math.ceil(items / self._max_batch_size) + self._undelivered
         return math.ceil(batches / len(self._threads)) * (self._batch_seconds or _UNMEASURED_BATCH_SECONDS)
 
-    async def submit(self, item: T, *, deadline: float | None = None) -> Reply[R]:
-        """Queue *item* and wait for its result.
+    async def submit(self, item: T, *, deadline: float | None = None, caller: object = None) -> Reply[R]:
+        """Queue *item* and wait for its result; *on_batch* hears of *caller*, and nobody else looks at it.
 
         Raises:
             NotReady: the batcher was not started, or is draining.
@@ -139,7 +150,7 @@ class Batcher(Generic[T, R]):
         depth = self.depth
         if depth >= self._max_queue:
             raise Overloaded("The queue is full; try again later.", retry_after_seconds=self.seconds_to_clear(depth))
-        entry: _Entry[T, R] = _Entry(item, self._loop.create_future(), deadline, self._clock())
+        entry: _Entry[T, R] = _Entry(item, self._loop.create_future(), deadline, self._clock(), caller)
         with self._changed:
             self._waiting.append(entry)
         if not self._is_waking:
@@ -247,11 +258,16 @@ class Batcher(Generic[T, R]):
             for entry, value in zip(batch.served, batch.results, strict=True):
                 if not entry.future.done():
                     queue_seconds = batch.started_at - entry.queued_at
-                    entry.future.set_result(Reply(value, queue_seconds, batch.run_seconds))
+                    entry.future.set_result(Reply(value, queue_seconds, batch.started_at, batch.run_seconds))
         self._end_if_drained()
         if batch.served:
             self._measure(batch.run_seconds)
-            self._on_batch(len(batch.served), batch.run_seconds / len(self._threads))
+            self._on_batch(self._told(batch))
+
+    def _told(self, batch: _FinishedBatch[T, R]) -> Batch:
+        callers = [entry.caller for entry in batch.served]
+        engine_seconds = batch.run_seconds / len(self._threads)
+        return Batch(callers, batch.started_at, batch.run_seconds, engine_seconds, batch.error)
 
     def _end_if_drained(self) -> None:
         if self._draining and not self._waiting and not self._undelivered:

@@ -29,6 +29,7 @@ class Prediction(NamedTuple):
     verdict: Verdict
     decode_seconds: float
     queue_seconds: float
+    inference_started_at: float  # seconds of time.monotonic
     inference_seconds: float
 
 
@@ -79,10 +80,11 @@ class Pipeline:
             retry_after_seconds = self._batcher.seconds_to_clear(depth)
             raise Overloaded("The queue is full; try again later.", retry_after_seconds=retry_after_seconds)
 
-    async def predict(self, image: bytes | Image, *, deadline: float) -> Prediction:
+    async def predict(self, image: bytes | Image, *, deadline: float, caller: object = None) -> Prediction:
         """Return the verdict on one image; *deadline* is in seconds of `time.monotonic`.
 
-        The image is encoded, or already the pixels that the model takes, uint8 (H, W, 3).
+        The image is encoded, or already the pixels that the model takes, uint8 (H, W, 3). Whoever hears of its batch
+        hears of *caller*.
 
         Raises InputError for the image's own faults, Overloaded, DeadlineExceeded, NotReady and ModelOutputError.
         """
@@ -92,8 +94,10 @@ class Pipeline:
                 started_at = time.monotonic()
                 pixels = await self._decoded(image) if isinstance(image, bytes) else image
                 decode_seconds = time.monotonic() - started_at
-                reply = await self._batcher.submit(pixels, deadline=deadline)
-        return Prediction(self._judge.judge(reply.value), decode_seconds, reply.queue_seconds, reply.run_seconds)
+                reply = await self._batcher.submit(pixels, deadline=deadline, caller=caller)
+        return Prediction(
+            self._judge.judge(reply.value), decode_seconds, reply.queue_seconds, reply.run_started_at, reply.run_seconds
+        )
 
     async def predict_together(self, encoded: Sequence[bytes], *, deadline: float) -> list[Verdict]:
         """Return the verdicts on images that go to the engine side by side, in one batch where it holds them all.

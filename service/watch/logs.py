@@ -1,4 +1,7 @@
-"""Log lines, as JSON or as text, written by a thread of their own: a blocked or full sink never blocks an answer."""
+"""Log lines, as JSON or as text, written by a thread of their own: a blocked or full sink never blocks an answer.
+
+Their fields have the names of OpenTelemetry's log data model and conventions, where those have one.
+"""
 
 import json
 import logging
@@ -16,10 +19,12 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without its newline."""
-        line = {"time": timestamp(record.created), "level": record.levelname.lower(), "logger": record.name}
-        line |= {"message": record.getMessage(), **getattr(record, "fields", {})}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        line = {"timestamp": timestamp(record.created), "severity_text": record.levelname, "body": record.getMessage()}
+        line |= {"otel.scope.name": record.name, **getattr(record, "fields", {})}
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception.type"] = record.exc_info[0].__name__
+            line["exception.message"] = str(record.exc_info[1])
+            line["exception.stacktrace"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
@@ -77,4 +82,6 @@ def configure_logging(form: Literal["json", "text"], level: str) -> BackgroundHa
         logging.getLogger(name).setLevel(level.upper())
     # It warns of each malformed form, with bytes of it; the caller hears of that, and the log has the request's code.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    # It warns of each try to reach a collector; that spans were lost is an error.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     return handler

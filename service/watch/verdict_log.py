@@ -39,10 +39,12 @@ class VerdictLog:
         """The number of lines that a blocked, full or broken disk has cost."""
         return self._writer.dropped
 
-    def record(self, request_id: str, index: int, verdict: Verdict, manifest: Manifest) -> None:
+    def record(
+        self, request_id: str, index: int, verdict: Verdict, manifest: Manifest, *, trace_id: str | None = None
+    ) -> None:
         """Note the verdict on picture *index* of a request, given by the model of *manifest*."""
         if is_sampled(request_id, self._share):
-            self._writer.add(_Entry(time.time(), request_id, index, verdict, manifest))
+            self._writer.add(_Entry(time.time(), request_id, index, verdict, manifest, trace_id))
 
     def _write(self, entries: "list[_Entry]") -> int:
         return self._file.write([_line(entry, self._share) for entry in entries])
@@ -57,6 +59,7 @@ class _Entry:
     index: int
     verdict: Verdict
     manifest: Manifest
+    trace_id: str | None
 
 
 def is_sampled(request_id: str, share: float) -> bool:
@@ -73,6 +76,7 @@ def _line(entry: _Entry, share: float) -> bytes:
             "time": timestamp(entry.seconds),
             "request_id": entry.request_id,
             "index": entry.index,
+            "trace_id": entry.trace_id,
             "model": manifest.name,
             "version": manifest.version,
             "model_sha256": manifest.model_sha256,

@@ -1,4 +1,4 @@
-"""docker-compose.yml and its GPU overlay."""
+"""docker-compose.yml and its overlays, for a GPU and for traces."""
 
 import re
 import shutil
@@ -13,6 +13,8 @@ COMPOSE = ROOT / "docker-compose.yml"
 GPU = ROOT / "deploy/compose.gpu.yml"
 SERVICES = read_yaml(COMPOSE)["services"]
 EXPORTER = read_yaml(GPU)["services"]["dcgm-exporter"]
+TRACING = ROOT / "deploy/compose.tracing.yml"
+TRACED = read_yaml(TRACING)["services"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -30,7 +32,10 @@ def test_ports_are_on_loopback_unless_asked_for(name: str) -> None:
         assert port.startswith(("127.0.0.1:", "${BIND_ADDRESS:-127.0.0.1}:"))
 
 
-@pytest.mark.parametrize("image", [SERVICES["prometheus"]["image"], SERVICES["grafana"]["image"], EXPORTER["image"]])
+@pytest.mark.parametrize(
+    "image",
+    [SERVICES["prometheus"]["image"], SERVICES["grafana"]["image"], EXPORTER["image"], TRACED["jaeger"]["image"]],
+)
 def test_images_from_elsewhere_are_pinned(image: str) -> None:
     """A tag names one version, so that two starts run the same."""
     assert re.match(r"v?\d+\.\d+\.\d+", image.partition(":")[2])
@@ -113,7 +118,30 @@ def test_the_exporter_of_the_gpu_may_look_and_no_more() -> None:
     assert "ports" not in EXPORTER
 
 
-@pytest.mark.parametrize("files", [(COMPOSE,), (COMPOSE, GPU)], ids=["cpu", "gpu"])
+def test_the_store_of_traces_may_do_nothing_it_need_not() -> None:
+    """As every other container; and it is looked at on loopback alone."""
+    jaeger = TRACED["jaeger"]
+    assert (jaeger["read_only"], jaeger["cap_drop"]) == (True, ["ALL"])
+    assert jaeger["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in jaeger["ports"])
+
+
+def test_traces_go_where_they_are_kept_and_exemplars_lead_there() -> None:
+    """The names in the overlay, its data sources and the series are one: a slip would be a dead link."""
+    assert TRACED["service"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://jaeger:4318"
+    assert "--enable-feature=exemplar-storage" in TRACED["prometheus"]["command"]
+    [mount] = TRACED["grafana"]["volumes"]
+    file, place, _ = mount.split(":")
+    provisioned = ROOT / "deploy/grafana" / Path(place).relative_to("/etc/grafana")
+    [plain] = read_yaml(provisioned)["datasources"]
+    prometheus, jaeger = read_yaml(ROOT / file)["datasources"]
+    [destination] = prometheus["jsonData"].pop("exemplarTraceIdDestinations")
+    assert prometheus == plain
+    assert destination == {"name": "trace_id", "datasourceUid": jaeger["uid"]}
+    assert jaeger["url"] == "http://jaeger:16686"
+
+
+@pytest.mark.parametrize("files", [(COMPOSE,), (COMPOSE, GPU), (COMPOSE, TRACING)], ids=["cpu", "gpu", "tracing"])
 def test_docker_compose_accepts_the_files(files) -> None:
     """Compose itself finds no fault, alone and with the overlay."""
     if shutil.which("docker-compose") is None:

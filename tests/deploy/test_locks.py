@@ -12,7 +12,7 @@ from tests.deploy.sources import ROOT
 LOCKS = ROOT / "deploy/locks"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
-SERVICE = [*PYPROJECT["project"]["dependencies"], *EXTRAS["calibrate"]]
+SERVICE = [*PYPROJECT["project"]["dependencies"], *EXTRAS["calibrate"], *EXTRAS["otel"]]
 # Lock -> what it is made from.
 WANTED = {
     "build.txt": PYPROJECT["build-system"]["requires"],

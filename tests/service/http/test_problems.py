@@ -21,7 +21,7 @@ RED = png((235, 20, 20))
 def fail_with(running: RunningApp, error: Exception) -> None:
     """Let every image fail with *error* from now on."""
 
-    async def fail(encoded: bytes, *, deadline: float) -> Prediction:
+    async def fail(encoded: bytes, *, deadline: float, caller: object) -> Prediction:
         raise error
 
     running.app.state.serving.swap.guard.pipeline.predict = fail

@@ -140,8 +140,8 @@ async def test_readiness_lost_while_an_image_is_judged_is_heard(
     guard = running.app.state.serving.swap.guard
     predict = guard.pipeline.predict
 
-    async def predict_and_fail(encoded: bytes, *, deadline: float) -> Prediction:
-        prediction: Prediction = await predict(encoded, deadline=deadline)
+    async def predict_and_fail(encoded: bytes, *, deadline: float, caller: object) -> Prediction:
+        prediction: Prediction = await predict(encoded, deadline=deadline, caller=caller)
         guard.health.fail("canary")
         return prediction
 

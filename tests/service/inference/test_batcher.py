@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from service.errors import DeadlineExceeded, ModelOutputError, NotReady, Overloaded
-from service.inference.batcher import Batcher, Reply
+from service.inference.batcher import Batch, Batcher, Reply
 
 
 class Doubler:
@@ -451,9 +451,9 @@ async def test_the_hook_sees_each_batch_and_a_broken_hook_harms_nobody(run: Doub
     """Observations go to a callback; one that raises costs no caller its answer."""
     sizes: list[int] = []
 
-    def observe(size: int, run_seconds: float) -> None:
-        assert run_seconds >= 0
-        sizes.append(size)
+    def observe(batch: Batch) -> None:
+        assert batch.run_seconds >= 0
+        sizes.append(len(batch.callers))
         raise RuntimeError("a broken hook")
 
     errors: list[dict[str, object]] = []

@@ -130,10 +130,10 @@ async def test_what_the_former_guard_accepted_it_answers(place: Path, monkeypatc
         former, is_held, may_go = swap.guard, asyncio.Event(), asyncio.Event()
         predict = former.pipeline.predict
 
-        async def held(encoded: bytes, *, deadline: float) -> Prediction:
+        async def held(encoded: bytes, *, deadline: float, caller: object) -> Prediction:
             is_held.set()
             await may_go.wait()
-            return await predict(encoded, deadline=deadline)
+            return await predict(encoded, deadline=deadline, caller=caller)
 
         monkeypatch.setattr(former.pipeline, "predict", held)
         put(place, version="2")

@@ -35,8 +35,9 @@ def test_a_json_line_holds_the_fields_and_is_one_line(logger: logging.Logger, tm
             logger.exception("failed")
         handler.close()
     first, second = map(json.loads, path.read_text().splitlines())
-    assert (first["message"], first["status"], first["level"]) == ("two\nlines", 200, "info")
-    assert "ValueError: broken" in second["exception"]
+    assert (first["body"], first["status"], first["severity_text"]) == ("two\nlines", 200, "INFO")
+    assert (second["exception.type"], second["exception.message"]) == ("ValueError", "broken")
+    assert "ValueError: broken" in second["exception.stacktrace"]
 
 
 def test_a_text_line_shows_the_fields() -> None:

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.watch.drift import DriftState
-from service.watch.metrics import DURATION_SECONDS, OTHERS_SCORES, SCORES, STAGES, Metrics
+from service.watch.metrics import Metrics
+from service.watch.series import DURATION_SECONDS, OTHERS_SCORES, SCORES, STAGES
 from tests.service.watch.parts import VERDICT
 
 INFO = {"name": "tiny", "version": "1", "model_sha256": "ab", "provider": "cpu", "precision": "float32"}
@@ -38,7 +39,7 @@ def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
     metrics.verdict(VERDICT)
     metrics.canary(0.0)
     metrics.describe_feedback()
-    families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text()[0].decode())}
     labels = {
         name: {label for sample in family.samples for label in sample.labels} - {"le"}
         for name, family in families.items()
@@ -75,6 +76,19 @@ def test_every_series_of_the_contract_is_there(metrics: Metrics) -> None:
         "mos_feedback_corrections": set(),
         "mos_log_lines_dropped": {"log"},
     }
+
+
+def test_openmetrics_has_the_trace_of_a_request_and_the_plain_format_has_not(metrics: Metrics) -> None:
+    """Who accepts it gets it; an exemplar in the other format would be a line that no scraper reads."""
+    metrics.request("/predict", 200, 0.02, "4bf92f3577b34da6a3ce929d0e0e4736")
+    metrics.request("/predict", 200, 0.2)
+    text, media_type = metrics.text("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+    assert media_type.startswith("application/openmetrics-text;")
+    assert text.count(b'# {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 0.02') == 1
+    assert text.endswith(b"# EOF\n")
+    plain, media_type = metrics.text("text/plain;version=what")
+    assert media_type.startswith("text/plain; version=0.0.4")
+    assert b"trace_id" not in plain
 
 
 def test_the_statistic_that_decides_is_named(metrics: Metrics, registry: CollectorRegistry) -> None:

@@ -32,13 +32,14 @@ def lines_of(path: Path) -> Iterator[dict[str, Any]]:
 def test_a_line_says_what_was_decided_and_by_which_model(tmp_path: Path, manifest: Manifest) -> None:
     """Every member is there, and no other: whoever adds one thinks of whose data it is."""
     with verdict_log(tmp_path / "log", share=0.999999) as log:
-        log.record("abc", 3, VERDICT, manifest)
+        log.record("abc", 3, VERDICT, manifest, trace_id="4bf92f3577b34da6a3ce929d0e0e4736")
     [line] = lines_of(tmp_path / "log")
     assert line.pop("time").endswith("+00:00")
     assert line == {
         "kind": "verdict",
         "request_id": "abc",
         "index": 3,
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         "model": "tiny",
         "version": "1",
         "model_sha256": manifest.model_sha256,

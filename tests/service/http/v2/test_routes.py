@@ -202,7 +202,7 @@ async def test_keys_open_the_protocol_too(tiny_bundle: Bundle, tmp_path: Path) -
 async def test_what_went_wrong_inside_stays_inside(running: RunningApp) -> None:
     """The protocol's errors tell no more than the native ones."""
 
-    async def fail(image: object, *, deadline: float) -> Prediction:
+    async def fail(image: object, *, deadline: float, caller: object) -> Prediction:
         raise errors.ModelOutputError("secret")
 
     running.app.state.serving.swap.guard.pipeline.predict = fail
