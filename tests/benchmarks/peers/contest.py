@@ -122,8 +122,10 @@ class Contest:
             with server.on_its_turn():
                 row = output_of(command, beside=server.process.pid)
                 memory = process_tree.memory_bytes(server.process.pid)
-            costs = {"cpu_seconds": row.pop("beside_cpu_seconds") / max(1, row["exchanges"]), "memory_bytes": memory}
-            return row | costs | {"ready_seconds": server.ready_seconds}
+            each = max(1, row["exchanges"])
+            spent = {"cpu_seconds": row.pop("beside_cpu_seconds") / each, "memory_bytes": memory}
+            spent["generator_cpu_seconds"] = row.pop("command_cpu_seconds") / each
+            return row | spent | {"ready_seconds": server.ready_seconds}
 
         return calmest(once, self.plan.attempts)
 
@@ -271,7 +273,7 @@ def calmest(measure: Callable[[], Row], attempts: int) -> Row:
 
 
 def output_of(command: list[str], beside: int | None = None) -> Row:
-    """Return the object that *command* prints, with what the process tree *beside* it and others used meanwhile."""
+    """Return what *command* prints, with the processor time of it and of the process tree *beside* it."""
 
     def spent_by_us() -> tuple[float, float]:
         return process_tree.ended_children_cpu_seconds(), 0.0 if beside is None else process_tree.cpu_seconds(beside)
@@ -280,6 +282,6 @@ def output_of(command: list[str], beside: int | None = None) -> Row:
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     own, of_beside = (after - then for after, then in zip(spent_by_us(), before, strict=True))
     others = process_tree.machine_cpu_seconds() - machine - own - of_beside
-    measured = {"others_cores": others / (time.monotonic() - began_at), "beside_cpu_seconds": of_beside}
     row: Row = json.loads(done.stdout)
-    return row | measured
+    row |= {"command_cpu_seconds": own, "beside_cpu_seconds": of_beside}
+    return row | {"others_cores": others / (time.monotonic() - began_at)}

@@ -28,7 +28,7 @@ def write_machine(folder: Path, peers_python: Path) -> None:
     described = {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "service": _versions(Path(sys.executable)),
         "peers": _versions(peers_python),
         # The folders' names say enough; where they lie is nobody else's concern.

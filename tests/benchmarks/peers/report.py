@@ -81,13 +81,15 @@ def _where(folder: Path) -> str:
 
 
 def _calm(journal: Journal) -> str:
-    """How much of the machine was not the benchmark's: what was measured beside that is noisy."""
-    cores = sorted(row["others_cores"] for row in journal.rows if "others_cores" in row)
-    if not cores:
+    """What else the machine did meanwhile: what was measured beside much of that is noisy."""
+    rows = [row for row in journal.matching({"kind": "load"}) if "others_cores" in row]
+    if not rows:
         return ""
+    others = sorted(row["others_cores"] for row in rows)
+    generator_ms = [1000 * row["generator_cpu_seconds"] for row in rows]
     return (
-        f"Others used {statistics.median(cores):.2f} cores of the machine in the median measurement and at most "
-        f"{cores[-1]:.2f}."
+        f"In the median measurement the load generator took {statistics.median(generator_ms):.2f} ms of a core a "
+        f"request, and others on the machine used {statistics.median(others):.2f} cores; {others[-1]:.2f} at most."
     )
 
 
