@@ -118,6 +118,10 @@ class Receiver:
         """Return when each request was due that is still on its way."""
         return [connection.due for connection in self._connections.values() if connection.due is not None]
 
+    def given_up(self) -> list[Exchange]:
+        """Return the requests that are still on their way as failed: they are as late as the wait for them was long."""
+        return [Exchange(due, time.perf_counter(), False) for due in self.unanswered()]
+
     def _renew(self, connection: Connection) -> None:
         del self._connections[connection.socket.fileno()]
         connection.socket.close()  # which takes it out of epoll too
@@ -126,17 +130,22 @@ class Receiver:
 
 
 def closed_loop(port: int, requests: Sequence[bytes], clients: int, seconds: float) -> list[Exchange]:
-    """Keep *clients* requests on their way for *seconds*."""
+    """Keep *clients* requests on their way for *seconds*, then wait for the last answers."""
     turns = cycle(requests)
-    receiver = Receiver(lambda connection: connection.send(next(turns), time.perf_counter()))
     ends_at = time.perf_counter() + seconds
+
+    def send(connection: Connection) -> None:
+        if (now := time.perf_counter()) < ends_at:
+            connection.send(next(turns), now)
+
+    receiver = Receiver(send)
     for _ in range(clients):
         connection = Connection(port)
         receiver.watch(connection)
-        connection.send(next(turns), time.perf_counter())
-    while (left_seconds := ends_at - time.perf_counter()) > 0:
-        receiver.take(left_seconds)
-    return receiver.exchanges
+        send(connection)
+    while receiver.unanswered() and time.perf_counter() < ends_at + _PATIENCE_SECONDS:
+        receiver.take(0.1)
+    return receiver.exchanges + receiver.given_up()
 
 
 def poisson_arrivals(per_second: float, seconds: float, seed: int) -> list[float]:
@@ -176,7 +185,7 @@ def open_loop(port: int, requests: Sequence[bytes], per_second: float, seconds: 
         time.sleep(0.01)
     is_over.set()
     thread.join()
-    return receiver.exchanges + [Exchange(due, time.perf_counter(), False) for due in receiver.unanswered()]
+    return receiver.exchanges + receiver.given_up()
 
 
 def _take_until(receiver: Receiver, is_over: threading.Event) -> None:

@@ -76,7 +76,7 @@ def journal(tmp_path: Path) -> Journal:
     for number, slow in enumerate((1, 2, 4)):
         for load in ("closed 1", "closed 32"):
             rows += [row("service", load, number, 400 / slow, 40.0), row("litserve", load, number, 160 / slow, 90.0)]
-        rows.append({**SCENE, "kind": "ceiling", "round": number, "requests_per_second": 500 / slow})
+        rows.append({**SCENE, "kind": "ceiling", "round": number, "split": {}, "requests_per_second": 500 / slow})
         rows += [row("service", "open 50", number, 100, 30), row("service", "open 80", number, 160, 120)]
         rows += [row("litserve", "open 50", number, 40, 20), row("litserve", "open 80", number, 64, 200)]
         rows.append(row("litserve", "open 50 of service", number, 100, 25))

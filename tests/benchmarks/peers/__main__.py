@@ -95,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--servers", type=lambda names: tuple(names.split(",")), help=f"of {','.join(ALL)}")
     parser.add_argument("--rounds", type=int, default=Plan.rounds, help="of each load")
     parser.add_argument("--minutes", type=float, default=math.inf, help="nothing further is begun after this")
-    parser.add_argument("--quick", action="store_true", help="few and short loads, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="few and short loads, no search")
     parser.add_argument("--report", action="store_true", help="measure nothing, tell what is there")
     parser.add_argument("--record", action="store_true", help="write tables and picture beside this file")
     args = parser.parse_args()

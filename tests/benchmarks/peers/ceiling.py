@@ -38,11 +38,11 @@ class Split:
 
 
 def shapes(cores: int) -> list[Split]:
-    """Return the splits worth a try at one batch size: a session over all cores or one core, or a session a core."""
+    """Return the splits worth a try at one batch size: a session a core, or one session over all cores or one core."""
+    one_each = [Split(cores, 1, threads, 16) for threads in (0, cores)]
     over_all = [Split(1, cores, threads, 16, spinning) for threads in (1, cores) for spinning in (False, True)]
     over_one = Split(1, 1, max(1, cores - 1), 16)
-    one_each = [Split(cores, 1, threads, 16) for threads in (0, cores)]
-    return [*over_all, over_one, *one_each]
+    return [*one_each, *over_all, over_one]
 
 
 class Ceiling:

@@ -13,14 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 from service.bundle import read_bundle
 from tests.benchmarks.peers import process_tree
-from tests.benchmarks.peers.contestants import PEERS, Contestant, PeerError, Running, Settings, running, service
+from tests.benchmarks.peers.ceiling import shapes
+from tests.benchmarks.peers.contestants import CORES, PEERS, Contestant, PeerError, Running, Settings, running, service
 from tests.benchmarks.peers.forms import Form
 from tests.benchmarks.peers.journal import Journal, Row
 from tests.benchmarks.peers.plan import Load, Plan, Scene
@@ -159,15 +160,15 @@ class Contest:
         return {"rates": rates, "speed": statistics.geometric_mean(rates)}
 
     def _best_split(self, scene: Scene, arena: Arena) -> Row:
-        seconds = "0.8" if self.plan.is_tuned else "0.2"
-        key = {**scene.key, "kind": "split"}
-        row = self._measure(key, partial(self._ceiling, scene, arena, "--search", seconds=seconds))
-        split: Row = row["split"]
+        if not self.plan.is_tuned:
+            return asdict(shapes(CORES)[0])
+        search = partial(self._ceiling, scene, arena, "--search")
+        split: Row = self._measure({**scene.key, "kind": "split"}, search)["split"]
         return split
 
-    def _ceiling(self, scene: Scene, arena: Arena, *arguments: str, seconds: str = "") -> Row:
+    def _ceiling(self, scene: Scene, arena: Arena, *arguments: str) -> Row:
         command = [sys.executable, "-m", "tests.benchmarks.peers.ceiling", str(scene.bundle_path)]
-        command += [str(arena.pictures(scene)), *arguments, "--seconds", seconds or str(self.plan.seconds)]
+        command += [str(arena.pictures(scene)), *arguments, "--seconds", str(self.plan.seconds)]
         return calmest(partial(output_of, command), self.plan.attempts)
 
 

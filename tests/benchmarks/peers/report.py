@@ -46,7 +46,8 @@ def report(folder: Path, journal: Journal) -> str:
     parts += ["## Settings and starts", _settings(journal), "## Without HTTP", _ceilings(journal, scenes)]
     for scene in scenes:
         parts += [f"## {scene['bundle']} bundle, {scene['body']}", _loads(journal, scene)]
-    parts += [_CAPACITY, _capacity(journal, scenes)]
+    if capacity := _capacity(journal, scenes):
+        parts += [_CAPACITY, capacity]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -135,11 +136,14 @@ def _settings(journal: Journal) -> str:
     for key in dict.fromkeys((row["bundle"], row["server"]) for row in journal.matching({"kind": "load"})):
         rows = list(journal.matching({"kind": "load", "bundle": key[0], "server": key[1]}))
         settings = tuned[key]["settings"] if key in tuned else {"form": rows[0]["form"]}
-        told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
         ready = journal.median({"kind": "load", "bundle": key[0], "server": key[1]}, "ready_seconds")
         memory = max(row["memory_bytes"] for row in rows) / 2**20
-        lines.append([key[0], TITLES[key[1]], told, _number(ready), _number(memory)])
+        lines.append([key[0], TITLES[key[1]], _told(settings), _number(ready), _number(memory)])
     return _markdown(["bundle", "server", "settings", "ready after s", "memory MiB"], lines)
+
+
+def _told(settings: Key) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
 
 
 def _speed(row: Key) -> float:
@@ -150,11 +154,10 @@ def _speed(row: Key) -> float:
 def _ceilings(journal: Journal, scenes: Sequence[Key]) -> str:
     lines = []
     for scene in scenes:
-        split = next(journal.matching({**scene, "kind": "split"}), None)
-        if split is not None:
-            told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in split["split"].items())
+        first = next(journal.matching({**scene, "kind": "ceiling"}), None)
+        if first is not None:
             rate = journal.median({**scene, "kind": "ceiling"}, "requests_per_second")
-            lines.append([_name(scene), _number(rate), told])
+            lines.append([_name(scene), _number(rate), _told(first["split"])])
     return _markdown(["bundle, pictures", "pictures/s", "the best split of those tried"], lines)
 
 
@@ -180,18 +183,22 @@ def _capacity(journal: Journal, scenes: Sequence[Key]) -> str:
     lines = []
     for scene in scenes:
         service = main_form(journal, scene, "service")
-        rates: dict[int, float] = dict.fromkeys(P99_LIMITS_MS, 0.0)
-        for load in load_names(journal, service):
-            key = service | {"load": load}
-            p99_ms, rate = journal.median(key, "p99_ms"), journal.median(key, "requests_per_second")
-            has_failed = any(row["failed"] for row in journal.matching(key))
-            if load.startswith("closed") or p99_ms is None or rate is None or has_failed:
-                continue
-            for limit_ms in P99_LIMITS_MS:
-                if p99_ms < limit_ms:
-                    rates[limit_ms] = max(rates[limit_ms], rate)
-        lines.append([_name(scene), *(_number(rates[limit]) if rates[limit] else "none" for limit in P99_LIMITS_MS)])
+        opens = [service | {"load": load} for load in load_names(journal, service) if load.startswith("open")]
+        if opens:
+            rates = [_rate_below(journal, opens, limit_ms) for limit_ms in P99_LIMITS_MS]
+            lines.append([_name(scene), *(_number(rate) if rate else "none" for rate in rates)])
     return _markdown(["bundle, pictures", *(f"p99 below {limit} ms" for limit in P99_LIMITS_MS)], lines)
+
+
+def _rate_below(journal: Journal, keys: Sequence[Key], limit_ms: float) -> float:
+    """Return the best rate among open loops that kept p99 below *limit_ms* and failed nothing; 0 where none did."""
+    kept = [
+        journal.median(key, "requests_per_second") or 0.0
+        for key in keys
+        if (journal.median(key, "p99_ms") or math.inf) < limit_ms
+        and not any(row["failed"] for row in journal.matching(key))
+    ]
+    return max(kept, default=0.0)
 
 
 def _order(load: str, server: str) -> tuple[bool, int, bool, int]:
