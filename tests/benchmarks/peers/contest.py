@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import itertools
 import json
 import math
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
 
-from service.bundle import read_bundle
 from tests.benchmarks.peers import process_tree
+from tests.benchmarks.peers.arena import Arena, Entry
+from tests.benchmarks.peers.calm import calmest, output_of
 from tests.benchmarks.peers.ceiling import shapes
-from tests.benchmarks.peers.contestants import CORES, PEERS, Contestant, PeerError, Running, Settings, running, service
-from tests.benchmarks.peers.forms import Form
+from tests.benchmarks.peers.contestants import CORES, Contestant, PeerError, Running, Settings
 from tests.benchmarks.peers.journal import Journal, Row
 from tests.benchmarks.peers.plan import Load, Plan, Scene
-from tests.benchmarks.peers.servers.model import Model
-from tests.server_process import ROOT
-
-CHECKED_PICTURES = 10
-# How far a score may be from the offline one, whose batch was another; relative, for statistics have their own scales.
-SCORE_TOLERANCE = 1e-3
-# More than this used by others while a load was measured, and it is measured again.
-CALM_CORES = 0.1
 
 
 class OutOfTimeError(Exception):
     """The slice of time is over; another run goes on."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A server that is sent a scene's pictures in one form of request."""
-
-    server: str
-    form: str
-    scene: Scene
-
-    def key(self, load: Load, number: int) -> Row:
-        """Return what names its row under *load* in round *number*."""
-        named = {"kind": "load", "load": load.name, "server": self.server, "form": self.form, "round": number}
-        return self.scene.key | named
 
 
 @dataclass
@@ -80,7 +53,8 @@ class Contest:
         self, number: int, scene: Scene, arena: Arena, settings: Mapping[str, Settings], split: Row
     ) -> None:
         ceiling = partial(self._ceiling, scene, arena, "--split", json.dumps(split))
-        self._measure({**scene.key, "kind": "ceiling", "round": number}, ceiling)
+        calm = partial(calmest, ceiling, self.plan.attempts)
+        self._measure({**scene.key, "kind": "ceiling", "round": number}, calm)
         for load, name in itertools.product(self.plan.closed_loads(), in_turn(scene.servers, number)):
             forms = [settings[name]["form"]]
             if name == "service" and load.size == self.plan.forms_clients:
@@ -169,86 +143,7 @@ class Contest:
     def _ceiling(self, scene: Scene, arena: Arena, *arguments: str) -> Row:
         command = [sys.executable, "-m", "tests.benchmarks.peers.ceiling", str(scene.bundle_path)]
         command += [str(arena.pictures(scene)), *arguments, "--seconds", str(self.plan.seconds)]
-        return calmest(partial(output_of, command), self.plan.attempts)
-
-
-class Arena:
-    """The servers of one bundle, each started when it is first wanted and frozen while it is not its turn."""
-
-    def __init__(self, scenes: Sequence[Scene], folder: Path, python: Path) -> None:
-        self.scenes = scenes
-        self.bundle = scenes[0].bundle_path
-        self.contestants = {"service": service(read_bundle(self.bundle).manifest.name)} | PEERS
-        self._folder = folder
-        self._python = python
-        self._offline = Model(self.bundle, intra_op_threads=1)
-        self._stack = contextlib.ExitStack()
-        self._servers: dict[str, Running] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
-
-    def server(self, name: str, settings: Settings) -> Running:
-        """Return a server that runs and is frozen."""
-        if name not in self._servers:
-            self._servers[name] = self._stack.enter_context(self.started(self.contestants[name], settings))
-        return self._servers[name]
-
-    @contextlib.contextmanager
-    def started(self, contestant: Contestant, settings: Settings) -> Iterator[Running]:
-        """Start a server, see that it answers as the bundle does offline, and freeze it."""
-        logs = self._folder / "logs"
-        logs.mkdir(exist_ok=True)
-        with running(contestant, settings, bundle=self.bundle, python=self._python, folder=logs) as server:
-            for scene in self.scenes:
-                self._check(server, contestant.forms[settings["form"]], scene)
-            process_tree.freeze(server.process.pid)
-            yield server
-
-    def requests(self, entry: Entry) -> Path:
-        """Return a folder with the requests of an entry, a file each."""
-        encode = self.contestants[entry.server].forms[entry.form]
-        name = f"{entry.server}-{entry.form}-{entry.scene.bundle}-{entry.scene.body}"
-        return self._files(name, map(encode, entry.scene.pictures))
-
-    def pictures(self, scene: Scene) -> Path:
-        """Return a folder with the pictures of a scene."""
-        return self._files(scene.body, scene.pictures)
-
-    def _files(self, name: str, contents: Iterable[bytes]) -> Path:
-        folder = self._folder / "files" / name
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            for index, content in enumerate(contents):
-                (folder / f"{index:04}").write_bytes(content)
-        return folder
-
-    def _check(self, server: Running, encode: Form, scene: Scene) -> None:
-        """Raise unless the server gives the offline verdict on some pictures: who answers wrong is no peer."""
-        for picture in scene.pictures[:CHECKED_PICTURES]:
-            [expected] = self._offline.run([self._offline.decode(picture)])
-            answer = ask(server.port, encode(picture))
-            names = ("label", "decision")
-            is_near = math.isclose(answer["score"], expected["score"], rel_tol=SCORE_TOLERANCE, abs_tol=SCORE_TOLERANCE)
-            if not is_near or any(answer[name] != expected[name] for name in names):
-                raise PeerError(f"{server.name} answers {answer} where the bundle says {expected}.")
-
-
-def ask(port: int, request: bytes) -> Row:
-    """Return the JSON object that a server answers, or the one in the list that it answers."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(request)
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        content = response.read()
-    if response.status != 200:
-        raise PeerError(f"A server answers {response.status}: {content[:300]!r}")
-    answer = json.loads(content)
-    verdict: Row = answer[0] if isinstance(answer, list) else answer
-    return verdict
+        return output_of(command)
 
 
 def capacity(journal: Journal, server: str, scene: Mapping[str, str]) -> float:
@@ -263,26 +158,3 @@ def in_turn(servers: Sequence[str], number: int) -> list[str]:
     """Return the servers in the order of a round: another begins each time."""
     begin = number % len(servers)
     return [*servers[begin:], *servers[:begin]]
-
-
-def calmest(measure: Callable[[], Row], attempts: int) -> Row:
-    """Return what is measured; where others used the machine meanwhile, measure again and keep the calmest."""
-    rows = [measure()]
-    while rows[-1]["others_cores"] > CALM_CORES and len(rows) < attempts:
-        rows.append(measure())
-    return min(rows, key=lambda row: row["others_cores"])
-
-
-def output_of(command: list[str], beside: int | None = None) -> Row:
-    """Return what *command* prints, with the processor time of it and of the process tree *beside* it."""
-
-    def spent_by_us() -> tuple[float, float]:
-        return process_tree.ended_children_cpu_seconds(), 0.0 if beside is None else process_tree.cpu_seconds(beside)
-
-    began_at, machine, before = time.monotonic(), process_tree.machine_cpu_seconds(), spent_by_us()
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    own, of_beside = (after - then for after, then in zip(spent_by_us(), before, strict=True))
-    others = process_tree.machine_cpu_seconds() - machine - own - of_beside
-    row: Row = json.loads(done.stdout)
-    row |= {"command_cpu_seconds": own, "beside_cpu_seconds": of_beside}
-    return row | {"others_cores": others / (time.monotonic() - began_at)}

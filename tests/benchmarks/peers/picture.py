@@ -57,8 +57,9 @@ def _open(journal: Journal, scene: Key, axes: Axes) -> None:
         loads = [load for load in load_names(journal, key) if load.startswith("open") and "of" not in load]
         rates = [journal.median(key | {"load": load}, "per_second") or 0 for load in loads]
         p99s_ms = [journal.median(key | {"load": load}, "p99_ms") or 0 for load in loads]
-        axes.plot(rates, p99s_ms, marker="o", color=COLOURS[server])
-    axes.set_visible(any(len(line.get_xdata()) for line in axes.lines))
+        if loads:
+            axes.plot(rates, p99s_ms, marker="o", color=COLOURS[server])
+    axes.set_visible(bool(axes.lines))
     axes.set(xlabel="Poisson arrivals a second", yscale="log", xlim=(0, None))
     axes.yaxis.set_major_formatter(ScalarFormatter())
     _tidy(axes)

@@ -22,7 +22,8 @@ _INTRODUCTION = """# Speed beside other servers
 
 Medians over interleaved rounds; a ratio is the median of the ratios within the rounds. Every server decodes with the
 same code and runs the same ONNX file, has answered some pictures as the bundle does offline, runs with the settings
-that a search found fastest, and logs no requests. The load generator shares the machine's cores.
+that a search found fastest, and logs no requests. The load generator shares the machine's cores. No server is started
+anew between loads: what its batcher has learnt under one, it brings to the next.
 
 `closed 32` are 32 clients, each of which sends again when it has its answer. `open 80` are Poisson arrivals at 80 % of
 the server's own capacity (its best closed loop), `open 80 of service` at 80 % of this service's, which a peer that
