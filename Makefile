@@ -52,7 +52,7 @@ fmt: $(VENV)/.dev ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev ## See in a minute how fast the service is beside a plain loop and beside what is possible without HTTP
+bench: $(VENV)/.dev ## Compare the service with a plain loop and with what is possible without HTTP
 	$(BIN)/python -m tests.benchmarks.peers --quick
 
 drill: $(VENV)/.dev ## Live through a day in miniature: make drill OWN=DIR FOREIGN=DIR (pictures of the classes, and others)
