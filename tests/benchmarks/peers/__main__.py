@@ -52,10 +52,10 @@ def main() -> None:
         if not args.report:
             _measure(args, folder, journal)
         told = report(folder, journal)
-        print(told)
         results = Path(__file__).parent if args.record else folder
         (results / "RESULTS.md").write_text(told)
         draw(journal, results / "RESULTS.png")
+        print(told)
 
 
 def _measure(args: argparse.Namespace, folder: Path, journal: Journal) -> None:

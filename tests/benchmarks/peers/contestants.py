@@ -21,7 +21,7 @@ from tests.benchmarks.peers.servers.model import ENVIRONMENT
 from tests.server_process import ROOT, environment, free_port
 
 Settings = dict[str, Any]
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -162,7 +162,8 @@ def command(name: str, python: Path, port: int, settings: Settings) -> list[str]
         "bentoml": ["bentoml", "serve", f"{module}:Guard", "--host", "127.0.0.1", "--port", str(port)],
         "plain": ["uvicorn", f"{module}:app", "--port", str(port), "--log-level", "warning"],
     }
-    workers = ["--workers", str(settings["workers"])] if name == "plain" else []
+    # A worker that takes longer to import its model than its supervisor's patience would be started for ever.
+    workers = ["--workers", str(settings["workers"]), "--timeout-worker-healthcheck", "60"] if name == "plain" else []
     return [str(python), "-m", *arguments[name], *workers]
 
 

@@ -20,15 +20,19 @@ def draw(journal: Journal, path: Path) -> None:
     scenes = scenes_of(journal)
     if not scenes:
         return
+    has_open_loops = any(row["load"].startswith("open") for row in journal.matching({"kind": "load"}))
+    parts = [_closed, _open] if has_open_loops else [_closed]
+    size = (4 * len(scenes), 3.5 * len(parts))
     plt.switch_backend("Agg")
-    figure, axes = plt.subplots(2, len(scenes), figsize=(4 * len(scenes), 7), squeeze=False, layout="constrained")
-    for scene, (above, below) in zip(scenes, axes.T, strict=True):
-        _closed(journal, scene, above)
-        _open(journal, scene, below)
-    axes[0][0].set_ylabel("requests a second")
-    axes[1][0].set_ylabel("p99, ms")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure, rows = plt.subplots(len(parts), len(scenes), figsize=size, squeeze=False, layout="constrained")
+    for draw_one, row in zip(parts, rows, strict=True):
+        for scene, axes in zip(scenes, row, strict=True):
+            draw_one(journal, scene, axes)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(alpha=0.25)
+    handles, labels = rows[0][0].get_legend_handles_labels()
+    columns = min(len(labels), 2 * len(scenes))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -46,8 +50,9 @@ def _closed(journal: Journal, scene: Key, axes: Axes) -> None:
     if ceiling := journal.median({**scene, "kind": "ceiling"}, "requests_per_second"):
         axes.axhline(ceiling, color="black", linestyle="--", label="without HTTP, at best")
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.set(title=f"{scene['bundle']} bundle, {scene['body']}", xlabel="clients", ylim=(0, None))
-    _tidy(axes)
+    axes.set(
+        title=f"{scene['bundle']} bundle, {scene['body']}", xlabel="clients", ylabel="requests a second", ylim=(0, None)
+    )
 
 
 def _open(journal: Journal, scene: Key, axes: Axes) -> None:
@@ -59,16 +64,9 @@ def _open(journal: Journal, scene: Key, axes: Axes) -> None:
         p99s_ms = [journal.median(key | {"load": load}, "p99_ms") or 0 for load in loads]
         if loads:
             axes.plot(rates, p99s_ms, marker="o", color=COLOURS[server])
-    axes.set_visible(bool(axes.lines))
-    axes.set(xlabel="Poisson arrivals a second", yscale="log", xlim=(0, None))
+    axes.set(xlabel="Poisson arrivals a second", ylabel="p99, ms", yscale="log", xlim=(0, None))
     axes.yaxis.set_major_formatter(ScalarFormatter())
-    _tidy(axes)
 
 
 def _sizes(loads: Sequence[str]) -> list[int]:
     return [int(load.split()[1]) for load in loads]
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
