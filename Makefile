@@ -52,8 +52,8 @@ fmt: $(VENV)/.dev ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev ## Measure requests per second with and without HTTP
-	$(BIN)/python -m tests.benchmarks.throughput
+bench: $(VENV)/.dev ## Compare the service with a plain loop and with what is possible without HTTP
+	$(BIN)/python -m tests.benchmarks.peers --quick
 
 drill: $(VENV)/.dev ## Live through a day in miniature: make drill OWN=DIR FOREIGN=DIR (pictures of the classes, and others)
 	$(BIN)/python -m tests.e2e.drill --own $(OWN) --foreign $(FOREIGN)
