@@ -40,6 +40,22 @@ Side = Annotated[
         "the backbone has sides to choose from, or 32."
     ),
 ]
+
+
+class Scale(StrEnum):
+    """At what scale JPEGs far larger than the input are decoded."""
+
+    FULL = "full"
+    REDUCED = "reduced"
+
+
+JpegScale = Annotated[
+    Scale,
+    typer.Option(
+        help="Decode JPEGs that are far larger than the input at 1/2, 1/4 or 1/8 of their size, which is faster; the "
+        "bundle keeps to it."
+    ),
+]
 DecideBy = Annotated[
     str | None,
     typer.Option(
