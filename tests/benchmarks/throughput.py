@@ -65,7 +65,7 @@ class Ceiling:
         )
         self._engine.warm_up()
         spec = bundle.manifest.input
-        self._decode = partial(decode, height=spec.height, width=spec.width)
+        self._decode = partial(decode, height=spec.height, width=spec.width, jpeg_scale=spec.jpeg_scale)
         self._threads = settings.decode_threads
         self._bodies = bodies
 

@@ -30,11 +30,11 @@ Run = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]  # pixels (N, H,
 
 def canary_pictures(run: Run, spec: InputSpec) -> dict[str, bytes]:
     """File name -> encoded picture, for a model that *run* runs on the square images of *spec*."""
-    kinds = {"turned.jpg": _turned, "alpha.png": _cut_out, "noise.webp": _plain}
+    jpeg_times = 2 if spec.jpeg_scale == "reduced" else 1  # of twice the size, it is decoded at half of it
+    kinds = {"turned.jpg": (_turned, jpeg_times), "alpha.png": (_cut_out, 1), "noise.webp": (_plain, 1)}
     pictures = {}
-    for i, (name, encode) in enumerate(kinds.items()):
+    for i, (name, (encode, times)) in enumerate(kinds.items()):
         seeds = range(i * CANDIDATES, (i + 1) * CANDIDATES)
-        times = 2 if name == "turned.jpg" and spec.jpeg_scale == "reduced" else 1
         candidates = [encode(mosaic(seed, spec.height, times)) for seed in seeds]
         pictures[name] = max(candidates, key=lambda encoded: telling(run(right_and_wrong(encoded, spec))))
     return pictures

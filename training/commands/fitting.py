@@ -63,7 +63,7 @@ def train(
         typer.Option(help="taxonomy:NAME|FILE, folders, clusters:K or random:K; by default folders, else clusters."),
     ] = None,
     size: Side = None,
-    jpeg_scale: JpegScale = Scale.FULL,
+    jpeg_scale: JpegScale = Scale.REDUCED,
     features: Annotated[Path | None, typer.Option(help="Folder of the feature cache; by default OUT/features.")] = None,
     views: Annotated[int, typer.Option(help="Views of each picture in the feature cache.", min=1)] = 2,
     epochs: Annotated[
@@ -220,7 +220,7 @@ def features(
     weights: Weights = None,
     backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
     size: Side = None,
-    jpeg_scale: JpegScale = Scale.FULL,
+    jpeg_scale: JpegScale = Scale.REDUCED,
     views: Annotated[int, typer.Option(help="Views: as served, mirrored, and augmented from the third on.", min=1)] = 2,
     augmentation: Annotated[Augmentation, typer.Option(help="Of the third view on.")] = Augmentation.STANDARD,
     half_features: HalfFeatures = False,

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.preprocess import JpegScale, decode
+from tests.tiny_bundle import rough_jpeg
 from training.data.outliers import PROCEDURAL, Procedural, read_outliers
 from training.data.sets import read_pictures
 from training.errors import DataError, SettingError
@@ -28,6 +30,18 @@ def test_several_folders_are_read_as_one(folders: list[str]) -> None:
     assert len(photographs) == 5
     assert photographs.read(np.array([4, 0, 2, 3]), 4)[:, 0, 0, 0].tolist() == [21, 10, 12, 20]
     assert [Path(path).name for path in photographs.paths()] == ["10.png", "11.png", "12.png", "20.png", "21.png"]
+
+
+@pytest.mark.parametrize("jpeg_scale", ["full", "reduced"])
+def test_foreign_jpegs_are_read_at_the_runs_scale(tmp_path: Path, jpeg_scale: JpegScale) -> None:
+    """Photographs, and what is made of own pictures: a jigsaw has the pixels of the picture that it is cut from."""
+    (tmp_path / "large.jpg").write_bytes(rough_jpeg())
+    photographs = read_outliers([str(tmp_path)], jpeg_scale).photographs
+    assert photographs is not None
+    expected = decode(rough_jpeg(), height=8, width=8, jpeg_scale=jpeg_scale)
+    assert (photographs.read(np.array([0]), 8)[0] == expected).all()
+    jigsaws = Procedural(20, 0, read_pictures(tmp_path), ("jigsaws",), jpeg_scale).read(np.arange(20), 8)
+    assert any(np.array_equal(np.sort(made, axis=None), np.sort(expected, axis=None)) for made in jigsaws)
 
 
 def test_the_fingerprint_tells_of_every_folder(folders: list[str]) -> None:
