@@ -187,7 +187,7 @@ def test_evaluate_judges_what_decides_by_the_served_score(
 def test_nothing_but_a_folder_gives_a_calibrated_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """ImageNet features, made outliers, the joined statistic, reduced JPEGs, and the engine agrees with what was calibrated."""
+    """ImageNet features, made outliers, the joined statistic, JPEGs reduced; the engine agrees with the calibration."""
     monkeypatch.setattr("training.fitting.train.PROCEDURAL_FEATURES", 60)
     data, out = tmp_path / "data", tmp_path / "run"
     write_three_classes(data)
