@@ -22,6 +22,13 @@ class Source(StrEnum):
     CORRECTED = "corrected"
 
 
+class Scale(StrEnum):
+    """At what scale JPEGs far larger than the input are decoded."""
+
+    FULL = "full"
+    REDUCED = "reduced"
+
+
 Follow = Annotated[Source, typer.Option(help="Whom to follow where the paper, its code and correctness part.")]
 Setting = Annotated[
     list[str] | None, typer.Option("--setting", help="NAME=paper|official|corrected, for one such place; repeat.")
@@ -40,15 +47,6 @@ Side = Annotated[
         "the backbone has sides to choose from, or 32."
     ),
 ]
-
-
-class Scale(StrEnum):
-    """At what scale JPEGs far larger than the input are decoded."""
-
-    FULL = "full"
-    REDUCED = "reduced"
-
-
 JpegScale = Annotated[
     Scale,
     typer.Option(
