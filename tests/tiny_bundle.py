@@ -29,7 +29,7 @@ from service.bundle import (
     write_bundle,
 )
 from service.inference.engine import Engine
-from service.preprocess import decode
+from service.preprocess import JpegScale, decode
 
 CLASSES = {
     "red": (1.0, 0.0, 0.0),
@@ -64,6 +64,7 @@ def write_tiny_bundle(
     version: str = "1",
     schema_version: Literal[1, 2] = 2,
     decision: Decision | None = None,
+    jpeg_scale: JpegScale = "full",
     nan_on_black: bool = False,
     fail_on_white: bool = False,
 ) -> Bundle:
@@ -75,7 +76,9 @@ def write_tiny_bundle(
     model = tiny_model(
         schema_version=schema_version, decision=decision, nan_on_black=nan_on_black, fail_on_white=fail_on_white
     ).SerializeToString()
-    manifest = tiny_manifest(model, version=version, schema_version=schema_version, decision=decision)
+    manifest = tiny_manifest(
+        model, version=version, schema_version=schema_version, decision=decision, jpeg_scale=jpeg_scale
+    )
     bare = write_bundle(path, manifest=manifest, model=model)
     engine = Engine(bare, provider="cpu", max_batch_size=256)
     return write_bundle(
@@ -88,7 +91,12 @@ def write_tiny_bundle(
 
 
 def tiny_manifest(
-    model: bytes, *, version: str = "1", schema_version: Literal[1, 2] = 2, decision: Decision | None = None
+    model: bytes,
+    *,
+    version: str = "1",
+    schema_version: Literal[1, 2] = 2,
+    decision: Decision | None = None,
+    jpeg_scale: JpegScale = "full",
 ) -> Manifest:
     """Return the manifest of *model*, a serialized `tiny_model` of the same schema and decision."""
     return Manifest(
@@ -97,7 +105,7 @@ def tiny_manifest(
         version=version,
         created=CREATED,
         model_sha256=sha256_hex(model),
-        input=InputSpec(height=SIZE_PIXELS, width=SIZE_PIXELS),
+        input=InputSpec(height=SIZE_PIXELS, width=SIZE_PIXELS, jpeg_scale=jpeg_scale),
         classes=list(CLASSES),
         groups=[Group(name=name, classes=classes) for name, classes in GROUPS.items()],
         backbone="mean-colour",
@@ -106,6 +114,15 @@ def tiny_manifest(
         training={"seed": 0},
         metrics={},
     )
+
+
+def rough_jpeg(seed: int = 0, *, width: int = 99, height: int = 70) -> bytes:
+    """Return a JPEG of noise under a wash of colour: decoded at a reduced scale it has another score."""
+    random = np.random.default_rng(seed)
+    noise = random.normal(random.integers(60, 200, 3), 80, (height, width, 3)).clip(0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 def png(color: tuple[int, int, int], *, width: int = 16, height: int = 12) -> bytes:

@@ -69,6 +69,8 @@ class InputSpec(_Frozen):
     depth16: Literal["scaled"] = "scaled"
     color: Literal["RGB"] = "RGB"
     rules: Literal[1] = 1  # version of the rules in preprocess.py
+    # Left out of the file and of the hash where it is `full`, as every bundle was that does not name it.
+    jpeg_scale: Annotated[Literal["full", "reduced"], Field(exclude_if=lambda scale: scale == "full")] = "full"
 
     @property
     def sha256(self) -> str:

@@ -48,7 +48,13 @@ class Pipeline:
         load: Load,
     ) -> None:
         self._decoders: ThreadPool[bytes, Image] = ThreadPool(
-            partial(decode, height=input_spec.height, width=input_spec.width, max_pixels=max_pixels),
+            partial(
+                decode,
+                height=input_spec.height,
+                width=input_spec.width,
+                jpeg_scale=input_spec.jpeg_scale,
+                max_pixels=max_pixels,
+            ),
             threads=decode_threads,
             name="decode",
         )

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.data.pixels import read_picture
+from training.data.pixels import Pictures, read_picture
 from training.data.sets import DataSet, read_data_set
 from training.fitting.batches import Batch, Batches, picture_batches
 from training.fitting.loop import Objective, take_step
@@ -199,7 +199,7 @@ def _child(call: str) -> list[str]:
 
 def _batches(data: DataSet, side: int, batch_size: int, workers: int) -> Batches:
     recipe = replace(one_cycle(epochs=1, batch_size=batch_size), augmentation="flip")
-    return picture_batches(data, side, side, recipe, workers=workers)
+    return picture_batches(Pictures(data), side, side, recipe, workers=workers)
 
 
 def _decode(data: DataSet, start: int, stop: int, side: int) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import math
 import random
 import struct
 import subprocess
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 from service.errors import CorruptImage, EmptyBody, InputError, TooManyPixels, UnsupportedFormat
-from service.preprocess import ALLOWED_FORMATS, decode, load, squash
+from service.preprocess import ALLOWED_FORMATS, JpegScale, decode, load, squash
 
 HEIGHT, WIDTH = 20, 30
+JPEG_SCALES: tuple[JpegScale, JpegScale] = ("full", "reduced")
 Pixels = NDArray[np.uint8]
 
 
@@ -234,6 +236,103 @@ def test_the_first_picture_counts(kind: str) -> None:
     assert np.array_equal(own_size(encoded), own_size(JPEG if kind == "MPO" else PNG))
 
 
+# --- JPEGs at a reduced scale ---
+
+
+def rough(width: int, height: int) -> Image.Image:
+    """Return a picture with detail of every size, in which what a scale leaves out is seen."""
+    picture = Image.fromarray(noise(height, width, 3).astype(np.uint8))
+    return Image.blend(picture, smooth().resize((width, height)), 0.6)
+
+
+def by_libjpeg(encoded: bytes, scale: int, *, height: int, width: int) -> Pixels:
+    """Return what libjpeg and Pillow make of a JPEG that is divided by *scale* and then resized, not turned."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        extent = (image.width / scale, image.height / scale)
+        image.draft(None, (image.width // scale, image.height // scale))
+        assert image.size == (math.ceil(extent[0]), math.ceil(extent[1]))
+        image.load()
+        picture: Image.Image = image.convert("RGB") if image.mode == "CMYK" else image
+        small = picture.resize((width, height), Image.Resampling.BILINEAR, box=(0, 0, *extent))
+        return np.asarray(small.convert("RGB"))
+
+
+ROUGH = rough(333, 217)
+LARGE_JPEGS = {  # name: the bytes, a hash of the pixels
+    "jpeg": (encode(ROUGH, "JPEG"), "cdceb5dd42cc"),
+    "progressive": (encode(ROUGH, "JPEG", progressive=True), "cdceb5dd42cc"),
+    "without subsampling": (encode(ROUGH, "JPEG", subsampling=0), "64b330646ed9"),
+    "grey": (encode(ROUGH.convert("L"), "JPEG"), "910ec1caa45d"),
+    "cmyk": (encode(ROUGH.convert("CMYK"), "JPEG"), "ca32c6499122"),
+    "multi-picture": (encode(ROUGH, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]), "cdceb5dd42cc"),
+    "turned": (encode(ROUGH, "JPEG", exif=exif(6)), "39b8c361f789"),
+}
+each_large_jpeg = pytest.mark.parametrize(("encoded", "digest"), LARGE_JPEGS.values(), ids=LARGE_JPEGS.keys())
+
+
+@each_large_jpeg
+def test_the_rules_of_reduced_jpegs_do_not_change(encoded: bytes, digest: str) -> None:
+    """Nor does what libjpeg makes of them."""
+    pixels = decode(encoded, height=13, width=17, jpeg_scale="reduced")
+    assert hashlib.sha256(pixels.tobytes()).hexdigest()[:12] == digest
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [
+        ((80, 48), 2),
+        ((79, 48), 1),
+        ((80, 47), 1),
+        ((160, 96), 4),
+        ((159, 191), 2),
+        ((320, 192), 8),
+        ((999, 191), 4),
+        ((321, 999), 8),
+        ((1600, 960), 8),
+    ],
+)
+@pytest.mark.parametrize("kind", ["RGB", "L", "CMYK"])
+def test_both_sides_stay_twice_the_inputs(size: tuple[int, int], scale: int, kind: str) -> None:
+    """The smallest of 1/8, 1/4, 1/2 and 1 that leaves them so; an input of 20 x 12 needs 40 x 24."""
+    encoded = encode(rough(*size).convert(kind), "JPEG")
+    expected = by_libjpeg(encoded, scale, height=12, width=20)
+    assert np.array_equal(decode(encoded, height=12, width=20, jpeg_scale="reduced"), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_sides_are_those_of_the_upright_picture(orientation: int) -> None:
+    """One taken sideways is measured as it will be seen: 160 x 90 pixels for an input of 11 x 20, not 90 x 160."""
+    encoded = encode(rough(90, 160), "JPEG", exif=exif(orientation))
+    scale, height, width = (2, 11, 20) if orientation >= 5 else (4, 20, 11)
+    stored = by_libjpeg(encoded, scale, height=height, width=width)
+    expected = by_pillow(encode(Image.fromarray(stored), "PNG", exif=exif(orientation)))
+    assert np.array_equal(decode(encoded, height=20, width=11, jpeg_scale="reduced"), expected)
+
+
+@each_example
+def test_what_is_no_large_jpeg_is_decoded_in_full(encoded: bytes) -> None:
+    """Pictures near the input's size, JPEGs too, have the same pixels either way."""
+    full, reduced = (decode(encoded, height=13, width=17, jpeg_scale=scale) for scale in JPEG_SCALES)
+    assert np.array_equal(full, reduced)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_other_formats_are_never_reduced(kind: str) -> None:
+    """However large."""
+    encoded = encode(ROUGH, kind)
+    full, reduced = (decode(encoded, height=13, width=17, jpeg_scale=scale) for scale in JPEG_SCALES)
+    assert np.array_equal(full, reduced)
+
+
+def test_a_reduced_photo_is_nearly_the_whole_one(photos: list[bytes]) -> None:
+    """By half a level of 255 on average; the whole last row and column would make that 1.2."""
+    full, reduced = (
+        np.stack([decode(encoded, height=32, width=32, jpeg_scale=scale) for encoded in photos]).astype(int)
+        for scale in JPEG_SCALES
+    )
+    assert 0 < np.abs(full - reduced).mean() < 0.5
+
+
 # --- What is refused ---
 
 
@@ -265,6 +364,14 @@ def test_the_pixel_limit_is_inclusive(encoded: bytes) -> None:
         decode(encoded, height=7, width=11, max_pixels=HEIGHT * WIDTH - 1)
 
 
+def test_the_pixel_limit_is_of_the_whole_picture() -> None:
+    """What a JPEG is reduced to does not count."""
+    encoded = encode(ROUGH, "JPEG")
+    assert decode(encoded, height=7, width=11, jpeg_scale="reduced", max_pixels=333 * 217).shape == (7, 11, 3)
+    with pytest.raises(TooManyPixels, match="333 x 217"):
+        decode(encoded, height=7, width=11, jpeg_scale="reduced", max_pixels=333 * 217 - 1)
+
+
 @pytest.mark.parametrize("size", [(65_000, 65_000), (50_000, 1_001), (65_536, 1), (1, 65_536)])
 def test_the_size_is_seen_in_the_header(size: tuple[int, int]) -> None:
     """A bomb, or a line too long to resize, is refused before a single row: here there are none to decode."""
@@ -282,13 +389,14 @@ def test_exif_that_cannot_be_read_is_corrupt(block: bytes) -> None:
             decode(encoded, height=8, width=8)
 
 
+@pytest.mark.parametrize("jpeg_scale", JPEG_SCALES)
 @each_example
-def test_a_truncated_image_is_corrupt_wherever_it_ends(encoded: bytes) -> None:
+def test_a_truncated_image_is_corrupt_wherever_it_ends(encoded: bytes, jpeg_scale: JpegScale) -> None:
     """No image comes out of a part of a file, and the sentence quotes no decoder; only end marks may be missing."""
     ours = "^The image is truncated or damaged; save it again and send it whole[.]$"
     for length in range(12, len(encoded) - 4):
         with pytest.raises(CorruptImage, match=ours):
-            decode(encoded[:length], height=8, width=8)
+            decode(encoded[:length], height=4, width=4, jpeg_scale=jpeg_scale)
 
 
 @each_example
@@ -304,8 +412,9 @@ def test_every_flipped_byte_of_a_png_is_noticed() -> None:
             decode(PNG[:position] + bytes([PNG[position] ^ 1]) + PNG[position + 1 :], height=8, width=8)
 
 
+@pytest.mark.parametrize("jpeg_scale", JPEG_SCALES)
 @each_example
-def test_damage_ends_in_pixels_or_in_our_errors(encoded: bytes) -> None:
+def test_damage_ends_in_pixels_or_in_our_errors(encoded: bytes, jpeg_scale: JpegScale) -> None:
     """Whatever happens to the bytes, no foreign exception comes out."""
     generator = random.Random(0)
     for _ in range(400):
@@ -315,7 +424,8 @@ def test_damage_ends_in_pixels_or_in_our_errors(encoded: bytes) -> None:
             removed, added = generator.choice([(1, 1), (1, 1), (generator.randrange(20), generator.randrange(20))])
             damaged[position : position + removed] = generator.randbytes(added)
         with contextlib.suppress(CorruptImage, UnsupportedFormat, TooManyPixels):
-            assert decode(bytes(damaged), height=5, width=4, max_pixels=10_000).shape == (5, 4, 3)
+            pixels = decode(bytes(damaged), height=5, width=4, jpeg_scale=jpeg_scale, max_pixels=10_000)
+            assert pixels.shape == (5, 4, 3)
 
 
 SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
@@ -332,11 +442,12 @@ BOMBS = {
 }
 
 
+@pytest.mark.parametrize("jpeg_scale", JPEG_SCALES)
 @pytest.mark.parametrize("encoded", BOMBS.values(), ids=BOMBS.keys())
-def test_a_file_built_to_cost_is_corrupt(encoded: bytes) -> None:
+def test_a_file_built_to_cost_is_corrupt(encoded: bytes, jpeg_scale: JpegScale) -> None:
     """Parts that inflate too far, or are too many, are refused."""
     with pytest.raises(CorruptImage):
-        decode(encoded, height=8, width=8)
+        decode(encoded, height=4, width=4, jpeg_scale=jpeg_scale)
 
 
 def test_ordinary_metadata_is_no_bomb() -> None:

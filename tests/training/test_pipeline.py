@@ -154,10 +154,12 @@ def test_a_users_folder_trains_from_the_bundles_frozen_backbone(
 ) -> None:
     """`train` with weights and clusters fits heads only, and its bundle is served like any other."""
     options = ("--weights", bundle, "--grouping", "clusters:2", "--epochs", 5, "--outliers", "none")
+    options = (*options, "--jpeg-scale", "full")
     assert run("train", "--data", demo_data["train"], "--out", tmp_path / "run", *options) == 0
     manifest = read_bundle(tmp_path / "run" / "bundle").manifest
     assert len(manifest.groups) == 2
     assert manifest.training["open_blocks"] == 0
+    assert manifest.input.jpeg_scale == "full"
 
 
 def test_evaluate_judges_what_decides_by_the_served_score(
@@ -185,7 +187,7 @@ def test_evaluate_judges_what_decides_by_the_served_score(
 def test_nothing_but_a_folder_gives_a_calibrated_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """ImageNet features, made outliers, the joined statistic, and the engine agrees with what was calibrated."""
+    """ImageNet features, made outliers, the joined statistic, JPEGs reduced; the engine agrees with the calibration."""
     monkeypatch.setattr("training.fitting.train.PROCEDURAL_FEATURES", 60)
     data, out = tmp_path / "data", tmp_path / "run"
     write_three_classes(data)
@@ -194,6 +196,7 @@ def test_nothing_but_a_folder_gives_a_calibrated_guard(
     bundle = read_bundle(out / "bundle")
     assert bundle.manifest.backbone == LITE0
     assert bundle.manifest.decided_by == DECIDES_OWN
+    assert bundle.manifest.input.jpeg_scale == "reduced"
     assert set(bundle.manifest.training["outliers"]) == {"procedural"}
     calibration = bundle.calibration
     assert calibration is not None

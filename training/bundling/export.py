@@ -15,10 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Bundle, Canary, Group, InputSpec, Manifest, sha256_hex, write_bundle
-from service.preprocess import decode
+from service.bundle import Bundle, Canary, Group, Manifest, sha256_hex, write_bundle
 from training.bundling.admission import fitted_file
-from training.bundling.canaries import canary_pictures
+from training.bundling.canaries import canary_pictures, pixels_of
 from training.bundling.fit_detectors import detector_statistics
 from training.bundling.graph import OUTPUTS, Guard, check_parity
 from training.bundling.own_figures import own_figures
@@ -73,24 +72,24 @@ def export(
     if decide_by is not None:
         run = replace(run, config=replace(run.config, decide_by=decide_by))
     settings = _settings(run.config.settings, changes)
-    folded, side, seed = fold(run.network), run.config.size, run.config.recipe.seed
+    folded, spec, seed = fold(run.network), run.config.input, run.config.recipe.seed
     parts = run.split() if statistics or run.config.decide_by != MOS else None
     own = None if parts is None else own_pictures(run, folded, parts)
     statistic = None if own is None else fit_statistic(run.config.decide_by, folded.group, _material(own), seed=seed)
     guard = Guard(folded, statistic)
-    model = to_onnx(guard, side, OUTPUTS)
+    model = to_onnx(guard, spec.height, OUTPUTS)
     if precision == "float16":
         model = convolve_in_half(model)
     session = Session(model)
-    encoded = canary_pictures(session.run, side)
-    pixels = np.stack([decode(data, height=side, width=side) for data in encoded.values()])
+    encoded = canary_pictures(session.run, spec)
+    pixels = np.stack([pixels_of(data, spec) for data in encoded.values()])
     rows = session.run(pixels)
     check_parity(guard, pixels, rows)
     head = Head(folded.flat.weight.detach().numpy(), folded.flat.bias.detach().numpy())
     learnt: dict[str, NDArray[Any]] = {}
     metrics: dict[str, Any] = {}
     if statistics and own and parts:
-        learnt = detector_statistics(folded, head, own, side, settings, seed)
+        learnt = detector_statistics(folded, head, own, spec, settings, seed)
         metrics = own_figures(run, folded, own, parts)
     manifest = _manifest(run, settings, model, name=name, version=version, precision=precision)
     decision = None if statistic is None else statistic.described()
@@ -128,7 +127,7 @@ def _manifest(
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),
         model_sha256=sha256_hex(model),
-        input=InputSpec(height=run.config.size, width=run.config.size),
+        input=run.config.input,
         classes=list(run.classes),
         groups=[Group(name=group, classes=list(classes)) for group, classes in members],
         backbone=run.config.backbone,

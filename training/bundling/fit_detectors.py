@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.bundle import InputSpec
 from training.bundling.own_pictures import OwnPictures, outputs
-from training.data.pixels import read_rows
+from training.data.pixels import Pictures
 from training.detectors import FitData, Head
 from training.detectors.fitted import fit_statistics
 from training.gradients.perturbation import epsilon
@@ -25,7 +26,7 @@ ODIN_LEAST = 16  # pictures
 
 
 def detector_statistics(
-    network: Network, head: Head, own: OwnPictures, side: int, settings: Settings, seed: int
+    network: Network, head: Head, own: OwnPictures, spec: InputSpec, settings: Settings, seed: int
 ) -> dict[str, NDArray[Any]]:
     """The statistics of every detector, under `DETECTOR/NAME`."""
     held_out = own.calibration if len(own.calibration.data) else own.fitted
@@ -39,8 +40,8 @@ def detector_statistics(
             settings.kl_templates,
         )
     )
-    most = max(ODIN_LEAST, ODIN_PIXELS // side**2)
+    most = max(ODIN_LEAST, ODIN_PIXELS // spec.height**2)
     rows = np.random.default_rng(seed).permutation(len(held_out.data))[:most]
-    pixels = read_rows(held_out.data, np.sort(rows), height=side, width=side)
+    pixels = Pictures(held_out.data, spec.jpeg_scale).read(np.sort(rows), spec.height)
     statistics["odin/epsilon"] = np.array(epsilon(settings.odin_epsilon, network.eval().requires_grad_(False), pixels))
     return statistics

@@ -40,7 +40,7 @@ def own_figures(run: FinishedRun, folded: Network, own: OwnPictures, parts: Spli
 def _of_frozen(run: FinishedRun, folded: Network, parts: Split) -> dict[str, Any]:
     config, extractor = run.config, run.network.backbone
     views = frozen_features(config, extractor, parts.whole)
-    outliers = read_outliers(config.outliers)
+    outliers = read_outliers(config.outliers, config.jpeg_scale)
     foreign = foreign_features(config, extractor, outliers, parts.fitted)
     _say_suspects(run, folded, outliers, foreign)
     pictures = Pictures(

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.data.pixels import Pictures
 from training.data.sets import DataSet
 from training.data.splits import Split
 from training.detectors import Head, Outputs
@@ -51,7 +50,7 @@ def own_pictures(run: FinishedRun, folded: Network, parts: Split) -> OwnPictures
         data = parts.whole.select(rows)
         if cached is not None:
             return Sample(data, np.array(cached[rows], np.float32))
-        return Sample(data, extract_all(folded.backbone, Pictures(data), config.size).numpy())
+        return Sample(data, extract_all(folded.backbone, config.pictures(data), config.size).numpy())
 
     return OwnPictures(sample(parts.fitted_rows), sample(parts.calibration_rows), sample(parts.validation_rows))
 

@@ -22,6 +22,13 @@ class Source(StrEnum):
     CORRECTED = "corrected"
 
 
+class Scale(StrEnum):
+    """At what scale JPEGs far larger than the input are decoded."""
+
+    FULL = "full"
+    REDUCED = "reduced"
+
+
 Follow = Annotated[Source, typer.Option(help="Whom to follow where the paper, its code and correctness part.")]
 Setting = Annotated[
     list[str] | None, typer.Option("--setting", help="NAME=paper|official|corrected, for one such place; repeat.")
@@ -38,6 +45,13 @@ Side = Annotated[
     typer.Option(
         help="Side of the model's input, in pixels; by default that of --weights, or by the pictures' own sizes where "
         "the backbone has sides to choose from, or 32."
+    ),
+]
+JpegScale = Annotated[
+    Scale,
+    typer.Option(
+        help="Decode JPEGs that are far larger than the input at 1/2, 1/4 or 1/8 of their size, which is faster; the "
+        "bundle keeps to it."
     ),
 ]
 DecideBy = Annotated[

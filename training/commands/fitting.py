@@ -14,6 +14,8 @@ from training.commands import (
     Follow,
     GroupBy,
     HalfFeatures,
+    JpegScale,
+    Scale,
     Seed,
     Setting,
     Side,
@@ -61,6 +63,7 @@ def train(
         typer.Option(help="taxonomy:NAME|FILE, folders, clusters:K or random:K; by default folders, else clusters."),
     ] = None,
     size: Side = None,
+    jpeg_scale: JpegScale = Scale.REDUCED,
     features: Annotated[Path | None, typer.Option(help="Folder of the feature cache; by default OUT/features.")] = None,
     views: Annotated[int, typer.Option(help="Views of each picture in the feature cache.", min=1)] = 2,
     epochs: Annotated[
@@ -200,6 +203,7 @@ def train(
             teacher=taught_by,
             decide_by=decides,
             group_by=group_by,
+            jpeg_scale=jpeg_scale.value,
         )
         train_network(config, whole, thumbnails, calibration_needs=minimum_count(0.95, 0.95), workers=workers)
         first = rank() == 0
@@ -216,6 +220,7 @@ def features(
     weights: Weights = None,
     backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
     size: Side = None,
+    jpeg_scale: JpegScale = Scale.REDUCED,
     views: Annotated[int, typer.Option(help="Views: as served, mirrored, and augmented from the third on.", min=1)] = 2,
     augmentation: Annotated[Augmentation, typer.Option(help="Of the third view on.")] = Augmentation.STANDARD,
     half_features: HalfFeatures = False,
@@ -242,7 +247,7 @@ def features(
         cached = cached_features(
             out,
             extractor,
-            Pictures(pictures),
+            Pictures(pictures, jpeg_scale.value),
             side,
             Views(views, augmentation=augmentation.value, seed=seed),
             bf16=bf16,

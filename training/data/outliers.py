@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from service.preprocess import JpegScale
 from training.data.checks import shared_pictures
 from training.data.contents import listed
 from training.data.pixels import Pictures, PictureSource, Pixels
@@ -30,6 +31,7 @@ class Photographs:
     """The foreign pictures of several sources, one after the other."""
 
     sources: tuple[DataSet, ...]
+    jpeg_scale: JpegScale = "full"
 
     def __len__(self) -> int:
         return sum(map(len, self.sources))
@@ -41,7 +43,7 @@ class Photographs:
         for data in self.sources:
             here = (rows >= start) & (rows < start + len(data))
             if here.any():
-                pixels[here] = Pictures(data).read(rows[here] - start, side)
+                pixels[here] = Pictures(data, self.jpeg_scale).read(rows[here] - start, side)
             start += len(data)
         return pixels
 
@@ -66,13 +68,14 @@ class Procedural:
     seed: int
     own: DataSet
     families: tuple[str, ...] = FAMILIES
+    jpeg_scale: JpegScale = "full"  # of the user's own
 
     def __len__(self) -> int:
         return self.count
 
     def read(self, rows: NDArray[np.int64], side: int) -> Pixels:
         """Raises DataError for an own picture that cannot be read."""
-        return ProceduralPictures(side, self.seed, self.own, self.families).read(rows)
+        return ProceduralPictures(side, self.seed, self.own, self.families, self.jpeg_scale).read(rows)
 
     def fingerprint(self) -> dict[str, str | int]:
         """How many, from which seed and of which own pictures."""
@@ -103,7 +106,7 @@ class Outliers:
         return [(source, count) for source, count in kinds if count]
 
 
-def read_outliers(sources: Sequence[str]) -> Outliers:
+def read_outliers(sources: Sequence[str], jpeg_scale: JpegScale = "full") -> Outliers:
     """Folders and list files of pictures, and the word `procedural`, in any order.
 
     Raises DataError for a source that holds no picture, SettingError for one that is named twice.
@@ -111,7 +114,7 @@ def read_outliers(sources: Sequence[str]) -> Outliers:
     if len(set(sources)) < len(sources):
         raise SettingError("A source of outliers is named twice; name each once.")
     found = tuple(read_pictures(Path(source)) for source in sources if source != PROCEDURAL)
-    return Outliers(Photographs(found) if found else None, PROCEDURAL in sources)
+    return Outliers(Photographs(found, jpeg_scale) if found else None, PROCEDURAL in sources)
 
 
 def refuse_shared(outliers: Outliers, known: DataSet) -> None:

@@ -11,6 +11,7 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import InputError
-from service.preprocess import load, squash
+from service.preprocess import JpegScale, decode, load, squash
 from training.data.sets import DataSet
 from training.data.shards import span_of
 from training.errors import DataError
@@ -30,6 +31,10 @@ Pixels = NDArray[np.uint8]
 
 class PictureSource(Protocol):
     """Pictures by their number: a data set, or pictures that are made."""
+
+    @property
+    def jpeg_scale(self) -> JpegScale:
+        """How its JPEGs are decoded."""
 
     def __len__(self) -> int: ...
 
@@ -45,27 +50,36 @@ class Pictures:
     """The pictures of a data set, squashed to squares."""
 
     data: DataSet
+    jpeg_scale: JpegScale = "full"
 
     def __len__(self) -> int:
         return len(self.data)
 
     def read(self, rows: NDArray[np.int64], side: int) -> Pixels:
         """Raises DataError that names a file which cannot be read."""
-        return read_rows(self.data, rows, height=side, width=side)
+        return read_rows(self.data, rows, height=side, width=side, jpeg_scale=self.jpeg_scale)
 
     def fingerprint(self) -> dict[str, str | int]:
         """That of the data set."""
         return self.data.fingerprint()
 
 
-def read_picture(file: Path, *, height: int, width: int, short_side: int | None = None) -> Pixels:
-    """One picture, uint8 (H, W, 3); with `short_side`, as if it had been stored with one of at most so many pixels.
+def read_picture(
+    file: Path, *, height: int, width: int, jpeg_scale: JpegScale = "full", short_side: int | None = None
+) -> Pixels:
+    """One picture, uint8 (H, W, 3).
+
+    With `short_side`, one that is larger comes as if it had been stored, without loss, with one of so many pixels.
 
     Raises DataError that names a file which cannot be read.
     """
     try:
-        picture = load(encoded(file))
-        return squash(scaled_down(picture, short_side) if short_side else picture, height=height, width=width)
+        content = encoded(file)
+        if short_side is not None:
+            picture = load(content)
+            if (smaller := scaled_down(picture, short_side)) is not picture:
+                return squash(smaller, height=height, width=width)
+        return decode(content, height=height, width=width, jpeg_scale=jpeg_scale)
     except (OSError, InputError) as error:
         raise DataError(f"The picture {file} cannot be read ({error}) Replace it or remove it.") from error
 
@@ -79,7 +93,14 @@ def scaled_down(picture: Image.Image, short_side: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.BILINEAR)  # antialiased
 
 
-def read_rows(data: DataSet, rows: Sequence[int] | NDArray[np.int64], *, height: int, width: int) -> Pixels:
+def read_rows(
+    data: DataSet,
+    rows: Sequence[int] | NDArray[np.int64],
+    *,
+    height: int,
+    width: int,
+    jpeg_scale: JpegScale = "full",
+) -> Pixels:
     """Pictures by their rows (n,), in order: uint8 (n, H, W, 3).
 
     Decoded by a thread for each usable core, or by one in a worker process, which has others beside it.
@@ -87,7 +108,8 @@ def read_rows(data: DataSet, rows: Sequence[int] | NDArray[np.int64], *, height:
     pixels = np.empty((len(rows), height, width, 3), np.uint8)
 
     def read(place: int) -> None:
-        pixels[place] = read_picture(data.root / data.paths[int(rows[place])], height=height, width=width)
+        file = data.root / data.paths[int(rows[place])]
+        pixels[place] = read_picture(file, height=height, width=width, jpeg_scale=jpeg_scale)
 
     if multiprocessing.parent_process() is not None or len(rows) == 1:
         for place in range(len(rows)):
@@ -100,17 +122,21 @@ def read_rows(data: DataSet, rows: Sequence[int] | NDArray[np.int64], *, height:
 
 
 def read_ahead(
-    data: DataSet, batch_size: int, *, height: int, width: int, short_side: int | None = None
+    data: DataSet,
+    batch_size: int,
+    *,
+    height: int,
+    width: int,
+    jpeg_scale: JpegScale = "full",
+    short_side: int | None = None,
 ) -> Iterator[Pixels]:
     """All pictures in order, in batches, as `read_picture` reads them; the next batch is decoded while one is used."""
     starts = range(0, len(data), batch_size)
+    read = partial(read_picture, height=height, width=width, jpeg_scale=jpeg_scale, short_side=short_side)
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
 
         def submit(start: int) -> list[Future[Pixels]]:
-            files = [data.root / path for path in data.paths[start : start + batch_size]]
-            return [
-                pool.submit(read_picture, file, height=height, width=width, short_side=short_side) for file in files
-            ]
+            return [pool.submit(read, data.root / path) for path in data.paths[start : start + batch_size]]
 
         coming = submit(0) if len(data) else []
         for start in starts:

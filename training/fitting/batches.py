@@ -21,7 +21,6 @@ from torch import Generator, Tensor
 from training.data import loader
 from training.data.augment import AUGMENTATIONS, crop, draw_crop, share_of
 from training.data.pixels import Pictures, PictureSource
-from training.data.sets import DataSet
 from training.distributed import rank, world_size
 from training.fitting.recipes import Recipe
 from training.model.group_softmax import FOREIGN
@@ -194,7 +193,7 @@ class _InputsAlone:
 
 
 def picture_batches(
-    data: DataSet,
+    pictures: Pictures,
     load_side: int,
     side: int,
     recipe: Recipe,
@@ -208,8 +207,8 @@ def picture_batches(
         return AugmentedPictures(source, load_side, side, recipe.augmentation)
 
     kinds = [Foreign(augmented(source), len(source), size) for source, size in foreign]
-    inputs = augmented(Pictures(data))
-    return Batches(inputs, data.labels, recipe, foreign=kinds, mixup_alpha=recipe.mixup_alpha, workers=workers)
+    inputs = augmented(pictures)
+    return Batches(inputs, pictures.data.labels, recipe, foreign=kinds, mixup_alpha=recipe.mixup_alpha, workers=workers)
 
 
 def feature_batches(

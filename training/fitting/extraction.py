@@ -163,7 +163,7 @@ def _key(backbone: Backbone, pictures: PictureSource, side: int, views: Views, *
     recipe = [views.load_side or side, views.augmentation, views.seed]
     return {
         "data": pictures.fingerprint(),
-        "preprocess_sha256": InputSpec(height=side, width=side).sha256,
+        "preprocess_sha256": InputSpec(height=side, width=side, jpeg_scale=pictures.jpeg_scale).sha256,
         "weights_sha256": weights_sha256(backbone),
         "views": views.count,
         "view_recipe": recipe if views.count > 2 else None,

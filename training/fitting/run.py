@@ -21,7 +21,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from service.bundle import InputSpec
+from service.preprocess import JpegScale
 from training.data.lists import write_list
+from training.data.pixels import Pictures
 from training.data.series import Series
 from training.data.sets import DataSet, read_data_set
 from training.data.splits import Split, split, split_by_part, with_substitutes
@@ -65,6 +68,7 @@ class RunConfig:
     teacher: Path | None = None  # folder of a finished run to learn from
     decide_by: str = "mos"  # the statistic that decides, its parts joined by +
     group_by: str | None = None  # the pattern that tells a picture's series from its path
+    jpeg_scale: JpegScale = "full"  # how JPEGs are decoded, by the bundle too
 
     @property
     def on_features(self) -> bool:
@@ -75,6 +79,15 @@ class RunConfig:
         """The data of the run."""
         data = read_data_set(self.data)
         return with_substitutes(data, seed=self.recipe.seed) if self.settings.unreadable == "official" else data
+
+    @property
+    def input(self) -> InputSpec:
+        """What a picture becomes before the model sees it."""
+        return InputSpec(height=self.size, width=self.size, jpeg_scale=self.jpeg_scale)
+
+    def pictures(self, data: DataSet) -> Pictures:
+        """Some of the run's data, decoded as it will be when it is served."""
+        return Pictures(data, self.jpeg_scale)
 
     def split(self, whole: DataSet, series: Series | None = None) -> Split:
         """The data of the run in its parts: as an interrupted run in `out` or the teacher drew them, or drawn anew.

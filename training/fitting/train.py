@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.data.doubts import closeness, doubts
 from training.data.outliers import PROCEDURAL, Outliers, Procedural, read_outliers, refuse_shared
-from training.data.pixels import Pictures, PictureSource
+from training.data.pixels import PictureSource
 from training.data.series import by_features, by_thumbnails, find_series
 from training.data.sets import DataSet
 from training.data.splits import Split
@@ -54,7 +54,7 @@ def train(
     are processes that read pictures, by default one for each usable core.
     """
     torch.manual_seed(config.recipe.seed)
-    outliers = read_outliers(config.outliers)
+    outliers = read_outliers(config.outliers, config.jpeg_scale)
     if rank() == 0:
         refuse_shared(outliers, whole)
     extractor = starting_backbone(config)
@@ -101,7 +101,7 @@ def frozen_features(
     return cached_features(
         config.features or config.out / "features",
         extractor,
-        Pictures(data),
+        config.pictures(data),
         config.size,
         Views(config.views, config.load_size, config.recipe.augmentation, config.recipe.seed),
         bf16=config.recipe.bf16,
@@ -118,7 +118,8 @@ def _grouping(
         if config.weights is None:
             raise GroupingError("Clusters need features of a trained backbone; name --weights or another --grouping.")
         if features is None:
-            chunks = extract(extractor, Pictures(parts.fitted), config.size, bf16=config.recipe.bf16, workers=workers)
+            fitted = config.pictures(parts.fitted)
+            chunks = extract(extractor, fitted, config.size, bf16=config.recipe.bf16, workers=workers)
         else:
             rows = np.array_split(parts.fitted_rows, max(1, len(parts.fitted_rows) // CHUNK))
             chunks = (torch.from_numpy(features[0, some]) for some in rows)
@@ -156,11 +157,15 @@ def foreign_features(
 
     Each kind has a cache of its own in the run's folder.
     """
-    procedural = Procedural(PROCEDURAL_FEATURES, config.recipe.seed, fitted)
+    procedural = _procedural(config, PROCEDURAL_FEATURES, fitted)
     return [
         (_foreign_cache(config, extractor, source, workers), size)
         for source, size in outliers.kinds(config.recipe.outliers_a_step, procedural)
     ]
+
+
+def _procedural(config: RunConfig, count: int, fitted: DataSet) -> Procedural:
+    return Procedural(count, config.recipe.seed, fitted, jpeg_scale=config.jpeg_scale)
 
 
 def _foreign_cache(
@@ -180,18 +185,18 @@ def _foreign_cache(
 
 def _fit_network(config: RunConfig, network: Network, parts: Split, outliers: Outliers, workers: int | None) -> Network:
     """On pictures: exact, whatever the recipe does to them."""
-    recipe, held_out = config.recipe, parts.validation
+    recipe, held_out = config.recipe, config.pictures(parts.validation)
 
     def report(network: Network) -> str:
-        features = extract_all(network.backbone, Pictures(held_out), config.size, bf16=recipe.bf16, workers=workers)
-        return _accuracy(network, features, held_out.labels)
+        features = extract_all(network.backbone, held_out, config.size, bf16=recipe.bf16, workers=workers)
+        return _accuracy(network, features, parts.validation.labels)
 
     batches = picture_batches(
-        parts.fitted,
+        config.pictures(parts.fitted),
         config.load_size,
         config.size,
         recipe,
-        outliers.kinds(recipe.outliers_a_step, Procedural(MOST_PROCEDURAL, recipe.seed, parts.fitted)),
+        outliers.kinds(recipe.outliers_a_step, _procedural(config, MOST_PROCEDURAL, parts.fitted)),
         workers=workers,
     )
     teacher = None if config.teacher is None else read_teacher(config.teacher, parts.whole.classes)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from service.bundle import Bundle
-from training.data.pixels import read_ahead, read_rows
+from training.data.pixels import Pictures, read_ahead
 from training.data.sets import DataSet, read_data_set
 from training.data.splits import hold_out
 from training.detectors import Head, Pass, Statistics
@@ -58,9 +58,9 @@ def mahalanobis_pass(network: Network, bundle: Bundle, fit_on: Path, test: DataS
     else:
         held_out, train = hold_out(data, (min(0.2, HELD_OUT / len(data)),), seed=0)
     train = _some(train, MOST_PICTURES)
-    side = bundle.manifest.input.height
-    batches = read_ahead(train, layered.BATCH_SIZE, height=side, width=side)
-    clean = read_rows(held_out, range(len(held_out)), height=side, width=side)
+    spec = bundle.manifest.input
+    batches = read_ahead(train, layered.BATCH_SIZE, height=spec.height, width=spec.width, jpeg_scale=spec.jpeg_scale)
+    clean = Pictures(held_out, spec.jpeg_scale).read(np.arange(len(held_out)), spec.height)
     fitted = layered.fit(network, batches, train.labels, clean, held_out.labels, settings.adversarial_clamp)
     return lambda pixels: fitted.score(network, pixels)
 

@@ -30,11 +30,11 @@ def local_judge(bundle: Bundle) -> Callable[[Sequence[bytes]], list[Outcome]]:
     judge = Judge(**judging_of(bundle.manifest, bundle.calibration))
     session = Session(bundle.model_path.read_bytes())
     outputs = [output.name for output in session.outputs if output.name in ROW_OUTPUTS]
-    height, width = bundle.manifest.input.height, bundle.manifest.input.width
+    spec = bundle.manifest.input
 
     def pixels_of(encoded: bytes) -> NDArray[np.uint8] | InputError:
         try:
-            return decode(encoded, height=height, width=width)
+            return decode(encoded, height=spec.height, width=spec.width, jpeg_scale=spec.jpeg_scale)
         except InputError as error:
             return error
 

@@ -23,7 +23,9 @@ def batches(bundle: Bundle, data: DataSet, what: str = "scoring", *, short_side:
     With `short_side`, larger pictures are scaled down to it first.
     """
     spec = bundle.manifest.input
-    pixels = read_ahead(data, BATCH_SIZE, height=spec.height, width=spec.width, short_side=short_side)
+    pixels = read_ahead(
+        data, BATCH_SIZE, height=spec.height, width=spec.width, jpeg_scale=spec.jpeg_scale, short_side=short_side
+    )
     return track(pixels, -(-len(data) // BATCH_SIZE), what)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.preprocess import JpegScale
 from training.bundling.siblings import Pictures
 from training.data.outliers import PROCEDURAL_SHARE, Procedural
 from training.data.pixels import PictureSource, Pixels, read_picture, short_sides
@@ -69,6 +70,11 @@ class Scaled:
 
     data: DataSet
     short_side: int
+
+    @property
+    def jpeg_scale(self) -> JpegScale:
+        """As the guards of these studies were made."""
+        return "full"
 
     def __len__(self) -> int:
         return len(self.data)

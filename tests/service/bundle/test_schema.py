@@ -153,6 +153,25 @@ def test_preprocess_hash_tells_sizes_apart() -> None:
     assert InputSpec(height=32, width=48).sha256 != InputSpec(height=48, width=32).sha256
 
 
+def test_a_full_scale_of_jpegs_leaves_no_trace() -> None:
+    """Neither in the file nor in the hash, so that bundles which never heard of it stay what they are."""
+    said = InputSpec(height=32, width=48, jpeg_scale="full")
+    assert said.sha256 == InputSpec(height=32, width=48).sha256
+    assert "jpeg_scale" not in said.model_dump_json()
+    assert "jpeg_scale" not in a_manifest().model_dump_json()
+
+
+def test_a_reduced_scale_of_jpegs_is_another_preprocessing() -> None:
+    """In the file, and in the hash, which a calibration made without it does not have."""
+    reduced = InputSpec(height=32, width=48, jpeg_scale="reduced")
+    assert InputSpec.model_validate_json(reduced.model_dump_json()) == reduced
+    canonical = (
+        '{"alpha":"white","color":"RGB","depth16":"scaled","height":32,"jpeg_scale":"reduced","orientation":"exif",'
+        '"resample":"bilinear","resize":"squash","rules":1,"width":48}'
+    )
+    assert reduced.sha256 == sha256_hex(canonical.encode())
+
+
 def test_operating_points_survive_json() -> None:
     """Thresholds and shares to the last bit."""
     judged = a_judged_calibration()

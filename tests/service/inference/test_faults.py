@@ -438,8 +438,9 @@ def test_no_shipped_canary_passes_for_another() -> None:
 def test_no_shipped_canary_is_near_a_border_of_its_class() -> None:
     """Rounding, which differs between machines, must not end readiness: the class leads by twice the tolerance."""
     bundle = read_bundle(DEFAULT_BUNDLE)
-    side = bundle.manifest.input.height
-    pictures = np.stack([preprocess.decode(one.encoded, height=side, width=side) for one in bundle.canaries])
+    spec = bundle.manifest.input
+    read = partial(preprocess.decode, height=spec.height, width=spec.width, jpeg_scale=spec.jpeg_scale)
+    pictures = np.stack([read(one.encoded) for one in bundle.canaries])
     for row in engine.Engine(bundle, provider="cpu", intra_op_threads=1).predict(pictures):
         assert row.topk_probability[0] - row.topk_probability[1] > 2 * TOLERANCE
 

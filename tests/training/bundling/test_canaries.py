@@ -7,10 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.bundle import InputSpec
 from training.bundling import canaries
-from training.bundling.canaries import canary_pictures, mosaic, right_and_wrong, telling
+from training.bundling.canaries import canary_pictures, mosaic, pixels_of, right_and_wrong, telling
 
 SIDE = 32
+SPEC = InputSpec(height=SIDE, width=SIDE)
 
 Outputs = dict[str, NDArray[np.float64]]
 
@@ -31,7 +33,7 @@ def test_every_file_exercises_a_rule_of_the_preprocessing(side: int) -> None:
     """One is turned, one is partly transparent, and all are larger than the input, so that filters differ."""
     opened = {
         name: Image.open(io.BytesIO(encoded), formats=[name.partition(".")[2].replace("jpg", "jpeg")])
-        for name, encoded in canary_pictures(contrast, side).items()
+        for name, encoded in canary_pictures(contrast, InputSpec(height=side, width=side)).items()
     }
     assert opened["turned.jpg"].getexif()[canaries.ORIENTATION_TAG] == canaries.TURNED_RIGHT
     assert opened["alpha.png"].getchannel("A").getextrema() == (60, 255)
@@ -41,21 +43,30 @@ def test_every_file_exercises_a_rule_of_the_preprocessing(side: int) -> None:
 
 def test_the_same_model_gets_the_same_pictures() -> None:
     """Exporting twice gives the same bundle."""
-    assert canary_pictures(contrast, SIDE) == canary_pictures(contrast, SIDE)
+    assert canary_pictures(contrast, SPEC) == canary_pictures(contrast, SPEC)
+
+
+def test_a_jpeg_is_reduced_where_the_model_has_it_so() -> None:
+    """Then it is twice as large, so that its canary is decoded as large pictures are; the others stay as they are."""
+    reduced = SPEC.model_copy(update={"jpeg_scale": "reduced"})
+    usual, larger = canary_pictures(contrast, SPEC), canary_pictures(contrast, reduced)
+    assert [name for name in usual if usual[name] != larger[name]] == ["turned.jpg"]
+    full, seen = (pixels_of(larger["turned.jpg"], spec) for spec in (SPEC, reduced))
+    assert (full != seen).any()
 
 
 def test_no_two_files_hold_the_same_mosaic() -> None:
     """Answers that are dealt to the wrong pictures would else agree."""
-    turned, cut_out, plain = (Image.open(io.BytesIO(one)) for one in canary_pictures(contrast, SIDE).values())
+    turned, cut_out, plain = (Image.open(io.BytesIO(one)) for one in canary_pictures(contrast, SPEC).values())
     assert len({picture.convert("RGB").resize((3, 3)).tobytes() for picture in (turned, cut_out, plain)}) == 3
 
 
 def test_the_most_telling_candidate_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the WebP's mosaics none tells more than the one in the bundle."""
-    chosen = canary_pictures(contrast, SIDE)["noise.webp"]
+    chosen = canary_pictures(contrast, SPEC)["noise.webp"]
     last = range(2 * canaries.CANDIDATES, 3 * canaries.CANDIDATES)
-    told = [telling(contrast(right_and_wrong(canaries._plain(mosaic(seed, SIDE)), SIDE))) for seed in last]
-    assert telling(contrast(right_and_wrong(chosen, SIDE))) == max(told) > min(told)
+    told = [telling(contrast(right_and_wrong(canaries._plain(mosaic(seed, SIDE)), SPEC))) for seed in last]
+    assert telling(contrast(right_and_wrong(chosen, SPEC))) == max(told) > min(told)
 
 
 def test_the_filter_that_moves_least_says_how_telling_a_picture_is() -> None:
@@ -72,7 +83,7 @@ def test_a_class_near_a_border_tells_little() -> None:
 
 def test_every_wrong_filter_gives_other_pixels() -> None:
     """The first view is the service's; each other is of another filter, bilinear without antialiasing among them."""
-    right, *wrong = right_and_wrong(canaries._plain(mosaic(0, SIDE)), SIDE)
+    right, *wrong = right_and_wrong(canaries._plain(mosaic(0, SIDE)), SPEC)
     assert right.shape == (SIDE, SIDE, 3)
     assert len(wrong) >= 6
     assert all(np.abs(view.astype(int) - right).mean() > 1 for view in wrong)

@@ -57,6 +57,18 @@ def test_onnx_runtime_computes_what_torch_computes(finished_run: Path, session: 
         np.testing.assert_allclose(chosen, rows[value], rtol=0, atol=TOLERANCE, err_msg=name)
 
 
+def test_the_bundle_decodes_jpegs_as_its_run_did(finished_run: Path, tmp_path: Path) -> None:
+    """And its canaries hold the service to it."""
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"jpeg_scale": "reduced"}))
+    bundle = export(run, tmp_path / "bundle", name="reduced", statistics=False)
+    assert bundle.manifest.input.jpeg_scale == "reduced"
+    pixels = np.stack([decode(one.encoded, height=32, width=32, jpeg_scale="reduced") for one in bundle.canaries])
+    for canary, row in zip(bundle.canaries, Engine(bundle, provider="cpu").predict(pixels), strict=True):
+        assert row.score == pytest.approx(canary.score, abs=1e-5)
+
+
 def test_storing_weights_in_half_moves_scores_little(finished_run: Path, session: Session) -> None:
     """Against the network as trained, with its weights in full, scores move by less than a hundredth."""
     network = load_run(finished_run).network

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.preprocess import JpegScale, decode
+from tests.tiny_bundle import rough_jpeg
 from training.data.outliers import PROCEDURAL, Procedural, read_outliers
 from training.data.sets import read_pictures
 from training.errors import DataError, SettingError
+
+JPEG_SCALES: tuple[JpegScale, ...] = ("full", "reduced")
 
 
 @pytest.fixture
@@ -28,6 +32,19 @@ def test_several_folders_are_read_as_one(folders: list[str]) -> None:
     assert len(photographs) == 5
     assert photographs.read(np.array([4, 0, 2, 3]), 4)[:, 0, 0, 0].tolist() == [21, 10, 12, 20]
     assert [Path(path).name for path in photographs.paths()] == ["10.png", "11.png", "12.png", "20.png", "21.png"]
+
+
+def test_foreign_jpegs_are_read_at_the_runs_scale(tmp_path: Path) -> None:
+    """Photographs, and the own pictures that others are made of."""
+    (tmp_path / "large.jpg").write_bytes(rough_jpeg())
+    photographs = read_outliers([str(tmp_path)], "reduced").photographs
+    assert photographs is not None
+    expected = decode(rough_jpeg(), height=8, width=8, jpeg_scale="reduced")
+    assert (photographs.read(np.array([0]), 8)[0] == expected).all()
+    full, reduced = (
+        Procedural(9, 0, read_pictures(tmp_path), ("jigsaws",), scale).read(np.arange(9), 8) for scale in JPEG_SCALES
+    )
+    assert (full != reduced).any()
 
 
 def test_the_fingerprint_tells_of_every_folder(folders: list[str]) -> None:

@@ -3,12 +3,15 @@
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.pixels import picture_size, read_ahead, read_picture, read_rows, scaled_down, short_sides
+from service.preprocess import JpegScale, decode, load, squash
+from tests.tiny_bundle import rough_jpeg
+from training.data.pixels import Pictures, picture_size, read_ahead, read_picture, read_rows, scaled_down, short_sides
 from training.data.sets import read_data_set, read_pictures
 from training.errors import DataError
 
@@ -75,6 +78,21 @@ def test_a_shard_that_was_cut_off_after_it_was_indexed_names_the_picture(folder:
     shard.write_bytes(shard.read_bytes()[:1500])
     with pytest.raises(DataError, match=r"noise\.png"):
         read_rows(data, [0], height=4, width=4)
+
+
+@pytest.mark.parametrize("jpeg_scale", ["full", "reduced"])
+def test_jpegs_are_read_at_the_scale_asked_for(tmp_path: Path, jpeg_scale: JpegScale) -> None:
+    """In whatever way they are read; one that is to come as if it were smaller is scaled down from all its pixels."""
+    (tmp_path / "large.jpg").write_bytes(rough_jpeg())
+    data = read_pictures(tmp_path)
+    size: dict[str, Any] = {"height": 8, "width": 8, "jpeg_scale": jpeg_scale}
+    expected = decode(rough_jpeg(), **size)
+    assert (read_rows(data, [0], **size)[0] == expected).all()
+    assert (Pictures(data, jpeg_scale).read(np.array([0]), 8)[0] == expected).all()
+    assert (next(read_ahead(data, 1, **size))[0] == expected).all()
+    assert (next(read_ahead(data, 1, **size, short_side=70))[0] == expected).all()
+    smaller = squash(scaled_down(load(rough_jpeg()), 69), height=8, width=8)
+    assert (next(read_ahead(data, 1, **size, short_side=69))[0] == smaller).all()
 
 
 def test_a_picture_is_scaled_down_in_its_proportions_and_never_up() -> None:

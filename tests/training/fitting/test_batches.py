@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.data.pixels import Pictures
 from training.data.sets import DataSet, read_data_set
 from training.errors import DataError, SettingError
 from training.fitting.batches import Batch, Batches, Foreign, feature_batches, picture_batches
@@ -69,17 +70,17 @@ def test_another_seed_gives_another_order() -> None:
 def test_every_step_draws_its_own_augmentation(data: DataSet, augmentation: str) -> None:
     """Of the same picture no two steps make the same batch; the same step makes it again, and another seed another."""
     recipe = replace(RECIPE, augmentation=augmentation)
-    batches = picture_batches(data, 16, 16, recipe, workers=0)
+    batches = picture_batches(Pictures(data), 16, 16, recipe, workers=0)
     made = [batches.at(step).inputs for step in range(batches.steps)]
     assert not any(torch.equal(made[0], other) for other in made[1:])
     assert torch.equal(batches.at(3).inputs, made[3])
-    other_seed = picture_batches(data, 16, 16, replace(recipe, seed=8), workers=0)
+    other_seed = picture_batches(Pictures(data), 16, 16, replace(recipe, seed=8), workers=0)
     assert not torch.equal(other_seed.at(0).inputs, made[0])
 
 
 def test_every_step_draws_its_own_crop(data: DataSet) -> None:
     """The paper's recipe does nothing else to a picture."""
-    batches = picture_batches(data, 16, 8, replace(RECIPE, augmentation="none"), workers=0)
+    batches = picture_batches(Pictures(data), 16, 8, replace(RECIPE, augmentation="none"), workers=0)
     assert batches.at(0).inputs.shape == (8, 8, 8, 3)
     assert not torch.equal(batches.at(0).inputs, batches.at(1).inputs)
 
@@ -90,8 +91,11 @@ def test_every_step_draws_its_own_crop(data: DataSet) -> None:
 def test_shares_make_the_whole_batch(data: DataSet, alpha: float, augmentation: str, world_size: int) -> None:
     """Processes read disjoint shares whose pictures, mixtures and labels are those of a single process."""
     recipe = replace(RECIPE, augmentation=augmentation, mixup_alpha=alpha)
-    alone = picture_batches(data, 16, 16, recipe, workers=0)
-    parts = [shared(picture_batches(data, 16, 16, recipe, workers=0), rank, world_size) for rank in range(world_size)]
+    alone = picture_batches(Pictures(data), 16, 16, recipe, workers=0)
+    parts = [
+        shared(picture_batches(Pictures(data), 16, 16, recipe, workers=0), rank, world_size)
+        for rank in range(world_size)
+    ]
     whole = alone.at(1)
     places = torch.cat([part.share(whole.size) for part in parts])
     assert sorted(places.tolist()) == list(range(whole.size))
@@ -112,7 +116,9 @@ def content(batch: Batch) -> dict[str, torch.Tensor]:
 def test_worker_processes_change_nothing(data: DataSet, workers: int) -> None:
     """The same batches in the same order, from wherever a run resumes."""
     recipe = replace(RECIPE, augmentation="strong", mixup_alpha=0.5)
-    plain, ahead = (list(picture_batches(data, 16, 16, recipe, workers=count).stream(2)) for count in (0, workers))
+    plain, ahead = (
+        list(picture_batches(Pictures(data), 16, 16, recipe, workers=count).stream(2)) for count in (0, workers)
+    )
     assert [step for step, _ in ahead] == [2, 3, 4, 5]
     for (_, one), (_, other) in zip(plain, ahead, strict=True):
         assert torch.equal(one.inputs, other.inputs)
@@ -124,7 +130,7 @@ def test_a_picture_that_a_worker_cannot_read_is_one_sentence(data: DataSet) -> N
     """The error that a worker met reaches the command as it would without workers."""
     (data.root / "a" / "3.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"^The picture \S+a/3\.png cannot be read") as refused:
-        list(picture_batches(data, 16, 16, RECIPE, workers=1).stream(0))
+        list(picture_batches(Pictures(data), 16, 16, RECIPE, workers=1).stream(0))
     assert "\n" not in str(refused.value)
 
 

@@ -105,7 +105,7 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
 
 
 def test_a_cache_of_something_else_is_refused(extractor: Backbone, data: DataSet, tmp_path: Path) -> None:
-    """Other data, size, views or weights make other features; the sentence names the folder."""
+    """Other data, size, views, weights or another scale of JPEGs make other features; the sentence names the folder."""
     cached_features(tmp_path, extractor, Pictures(data), 16)
     for change in (
         {"side": 24},
@@ -113,6 +113,7 @@ def test_a_cache_of_something_else_is_refused(extractor: Backbone, data: DataSet
         {"half": True},
         {"bf16": True},
         {"pictures": Pictures(data.select(np.arange(5)))},
+        {"pictures": Pictures(data, "reduced")},
         {"backbone": backbone("R11-tiny")},
     ):
         arguments = {"folder": tmp_path, "backbone": extractor, "pictures": Pictures(data), "side": 16} | change

@@ -10,23 +10,25 @@ from service.bundle import Bundle
 from service.errors import BundleError, CorruptImage, ModelOutputError, UnsupportedFormat
 from service.verdict import Verdict
 from tests.service.running_app import running_app
-from tests.tiny_bundle import MOS_AND_LOGIT, png, write_tiny_bundle
+from tests.tiny_bundle import MOS_AND_LOGIT, png, rough_jpeg, write_tiny_bundle
 from training.scoring.judging import local_judge
 
-RED, GREY = png((235, 20, 20)), png((128, 128, 128))
+RED, GREY, ROUGH = png((235, 20, 20)), png((128, 128, 128)), rough_jpeg()
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
-    "made", [{}, {"schema_version": 1}, {"decision": MOS_AND_LOGIT}], ids=["mos", "schema 1", "sum"]
+    "made",
+    [{}, {"schema_version": 1}, {"decision": MOS_AND_LOGIT}, {"jpeg_scale": "reduced"}],
+    ids=["mos", "schema 1", "sum", "reduced"],
 )
 async def test_verdicts_are_the_services(tmp_path: Path, made: dict[str, object]) -> None:
     """Field by field, whatever decides."""
     bundle = write_tiny_bundle(tmp_path / "bundle", **made)  # type: ignore[arg-type]
     async with running_app(bundle.path) as running:
         await running.until_ready()
-        served = [(await running.client.post("/predict", content=image)).json() for image in (RED, GREY)]
-    for verdict, answer in zip(local_judge(bundle)([RED, GREY]), served, strict=True):
+        served = [(await running.client.post("/predict", content=image)).json() for image in (RED, GREY, ROUGH)]
+    for verdict, answer in zip(local_judge(bundle)([RED, GREY, ROUGH]), served, strict=True):
         assert isinstance(verdict, Verdict)
         for name in (
             "label",

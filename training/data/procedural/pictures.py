@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.preprocess import JpegScale
 from training.data.pixels import Pixels, read_rows
 from training.data.procedural import drawings, fields, own
 from training.data.procedural.chance import chance, generator_of, sized
@@ -52,6 +53,7 @@ class ProceduralPictures:
     seed: int
     data: DataSet | None  # the user's own pictures
     families: tuple[str, ...] = FAMILIES
+    jpeg_scale: JpegScale = "full"  # of the user's own
 
     def __post_init__(self) -> None:
         for family in self.families:
@@ -97,7 +99,9 @@ class ProceduralPictures:
         """The own pictures of each picture, decoded together: for rows (k,) uint8 (k, side, side, 3)."""
         if self.data is None or not rows:
             return [np.empty((0, self.side, self.side, 3), np.uint8)] * len(rows)
-        decoded = read_rows(self.data, np.concatenate(rows), height=self.side, width=self.side)
+        decoded = read_rows(
+            self.data, np.concatenate(rows), height=self.side, width=self.side, jpeg_scale=self.jpeg_scale
+        )
         return np.split(decoded, np.cumsum([len(some) for some in rows])[:-1])
 
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -41,8 +42,9 @@ def seen_through(change: Change, pictures: Iterable[bytes], severities: Iterable
 
 def scores(engine: Engine, bundle: Bundle, pictures: Iterable[bytes]) -> Iterator[float]:
     """Yield the score of each picture, as the service comes to it."""
-    size = bundle.manifest.input
+    spec = bundle.manifest.input
     stream = iter(pictures)
     while batch := list(islice(stream, engine.max_batch_size)):
-        pixels = [decode(content, height=size.height, width=size.width) for content in batch]
+        read = partial(decode, height=spec.height, width=spec.width, jpeg_scale=spec.jpeg_scale)
+        pixels = [read(content) for content in batch]
         yield from (row.score for row in engine.predict(np.stack(pixels)))
