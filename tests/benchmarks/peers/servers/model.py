@@ -36,7 +36,7 @@ class Model:
         judging = judging_of(bundle.manifest, bundle.calibration)
         self._classes = judging["classes"]
         self._threshold_of_class = [judging["thresholds"][group] for group in judging["group_of_class"]]
-        self._size = {"height": bundle.manifest.input.height, "width": bundle.manifest.input.width}
+        self._input = bundle.manifest.input
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = intra_op_threads
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
@@ -46,7 +46,8 @@ class Model:
 
     def decode(self, encoded: bytes) -> Pixels:
         """Return a picture as the model takes it."""
-        return decode(encoded, **self._size)
+        spec = self._input
+        return decode(encoded, height=spec.height, width=spec.width, jpeg_scale=spec.jpeg_scale)
 
     def run(self, images: Sequence[Pixels] | NDArray[np.uint8]) -> list[dict[str, Any]]:
         """Return an answer for each of *images*, (N, H, W, 3)."""
