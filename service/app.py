@@ -309,7 +309,8 @@ def _build_pipeline(
         partial(run_engine, engine, health, load),
         threads=engine.in_flight,
         max_batch_size=engine.batch_size,
-        max_wait_seconds=settings.max_wait_ms / 1000 if engine.shares_device else 0.0,
+        max_wait_seconds=settings.max_wait_ms / 1000,
+        is_behind=None if engine.shares_device else lambda: load.decoding > settings.decode_threads,
         max_queue=settings.max_queue + len(bundle.canaries),  # callers are refused before; the canaries never are
         on_batch=on_batch,
     )

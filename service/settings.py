@@ -87,8 +87,8 @@ class Settings(BaseSettings):
         float,
         Field(
             ge=0,
-            description="How long a batch gathers after its oldest image while another runs, in ms; on the CPU, where "
-            "runs have cores of their own, none does.",
+            description="How long a batch gathers after its oldest image, in ms: on a GPU while another runs, on the "
+            "CPU while images wait to be decoded.",
         ),
     ] = 10.0
     max_queue: Annotated[

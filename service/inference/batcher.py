@@ -2,8 +2,8 @@
 
 The batcher knows neither images nor ONNX Runtime nor HTTP: it is given a function from a list of items to a list of
 results. A thread that is free takes a batch out of the queue by itself, at the last moment and without waiting for the
-event loop. It takes it at once when the engine is idle; beside a batch that runs it may wait for a fuller one, until it
-is full or its oldest item has waited `max_wait_seconds`.
+event loop. It takes it at once, unless a fuller one is worth waiting for: then until it is full or its oldest item has
+waited `max_wait_seconds`.
 """
 
 import asyncio
@@ -74,8 +74,10 @@ class Batcher(Generic[T, R]):
         run: called in *threads* threads at a time with 1 to *max_batch_size* items; must return as many results, in
             order.
         max_batch_size: the most items of one batch.
-        max_wait_seconds: how long a batch may gather after its oldest item while another runs. Without it, free threads
-            share out what waits: each computes for itself, and none has to be spared small batches.
+        max_wait_seconds: how long a batch may gather after its oldest item.
+        is_behind: asked in any thread where each computes on cores of its own: whether those who make the items lag
+            behind and need the cores more. Only then do batches gather; else free threads share out what waits. Without
+            it the threads share one device, and a batch gathers while another runs.
         max_queue: the most items that wait; the next one is refused.
         on_batch: called in the event loop with each batch that ran, before its callers go on.
         clock: monotonic seconds; deadlines are on this clock.
@@ -89,6 +91,7 @@ class Batcher(Generic[T, R]):
         max_wait_seconds: float,
         max_queue: int,
         threads: int = 1,
+        is_behind: Callable[[], bool] | None = None,
         on_batch: Callable[[Batch], None] = lambda batch: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -96,6 +99,7 @@ class Batcher(Generic[T, R]):
         self._max_batch_size = max_batch_size
         self._max_wait_seconds = max_wait_seconds
         self._max_queue = max_queue
+        self._is_behind = is_behind
         self._on_batch = on_batch
         self._clock = clock
         self._batch_seconds: float | None = None
@@ -209,19 +213,26 @@ class Batcher(Generic[T, R]):
                 if self._ended:
                     return None
                 self._changed.wait(wait_seconds if self._waiting else None)
-            free = self._running_since.count(None)
-            share = len(self._waiting) if self._max_wait_seconds else math.ceil(len(self._waiting) / free)
-            batch = [self._waiting.popleft() for _ in range(min(share, self._max_batch_size))]
+            batch = [self._waiting.popleft() for _ in range(min(self._share(), self._max_batch_size))]
             self._running_since[thread] = self._clock()
             self._undelivered += 1
         return batch
 
     def _seconds_to_gather(self) -> float:
         """For how long a batch of what waits may still gather."""
-        is_idle = all(since is None for since in self._running_since)
-        if is_idle or len(self._waiting) >= self._max_batch_size:
+        if not self._gathers() or len(self._waiting) >= self._max_batch_size:
             return 0.0
         return self._waiting[0].queued_at + self._max_wait_seconds - self._clock()
+
+    def _gathers(self) -> bool:
+        """Say whether a fuller batch is worth waiting for."""
+        return any(since is not None for since in self._running_since) if self._is_behind is None else self._is_behind()
+
+    def _share(self) -> int:
+        """How many of the items that wait a free thread should take."""
+        if self._is_behind is None or self._gathers():
+            return len(self._waiting)
+        return math.ceil(len(self._waiting) / self._running_since.count(None))
 
     def _run_batch(self, batch: list[_Entry[T, R]]) -> _FinishedBatch[T, R]:
         started_at = self._clock()

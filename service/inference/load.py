@@ -1,4 +1,4 @@
-"""How many images are in hand: what tells a run that has the machine to itself from one that shares it."""
+"""How many images are in hand: what tells a run that has the machine to itself from one that shares it, or may wait."""
 
 from types import TracebackType
 
@@ -6,11 +6,12 @@ from types import TracebackType
 class Load:
     """Counts images from when they are taken in hand, in a `with` block each, until they are answered.
 
-    The event loop counts; any thread may read.
+    Of them *decoding* are no pixels yet. The event loop counts; any thread may read.
     """
 
     def __init__(self) -> None:
         self.images = 0
+        self.decoding = 0
 
     def __enter__(self) -> None:
         self.images += 1

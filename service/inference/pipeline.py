@@ -58,7 +58,6 @@ class Pipeline:
             threads=decode_threads,
             name="decode",
         )
-        self._decoding = 0
         self._max_queue = max_queue
         self._batcher = batcher
         self._judge = judge
@@ -72,7 +71,7 @@ class Pipeline:
     @property
     def depth(self) -> int:
         """The number of images that are being decoded or wait for the engine."""
-        return self._decoding + self._batcher.depth
+        return self._load.decoding + self._batcher.depth
 
     @property
     def running_seconds(self) -> float:
@@ -116,11 +115,11 @@ class Pipeline:
         return [self._judge.judge(reply.value) for reply in replies]
 
     async def _decoded(self, encoded: bytes) -> Image:
-        self._decoding += 1
+        self._load.decoding += 1
         try:
             return await self._decoders.run(encoded)
         finally:
-            self._decoding -= 1
+            self._load.decoding -= 1
 
     async def drain(self) -> None:
         """Answer all that was accepted and end the threads."""

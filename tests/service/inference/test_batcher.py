@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -63,9 +64,9 @@ async def start(run: Doubler) -> AsyncIterator[Start]:
     """Start a batcher over *run*; it is drained when the test ends."""
     batchers: list[Batcher[int, int]] = []
 
-    def build(**limits: float) -> Batcher[int, int]:
-        settings: dict[str, float] = {"max_batch_size": 8, "max_wait_seconds": 60.0, "max_queue": 100} | limits
-        batcher: Batcher[int, int] = Batcher(run, **settings)  # type: ignore[arg-type]
+    def build(**limits: Any) -> Batcher[int, int]:
+        settings: dict[str, Any] = {"max_batch_size": 8, "max_wait_seconds": 60.0, "max_queue": 100} | limits
+        batcher: Batcher[int, int] = Batcher(run, **settings)
         batcher.start()
         batchers.append(batcher)
         return batcher
@@ -304,9 +305,9 @@ async def test_the_end_of_a_batch_ends_the_gathering_of_another(start: Start, ru
     await values([*blocker, *gathering])
 
 
-async def test_threads_without_a_waiting_time_share_out_what_waits(start: Start, run: Doubler) -> None:
-    """Each has cores of its own, so a batch for each is done sooner than one batch of all."""
-    batcher = start(threads=2, max_wait_seconds=0.0)
+async def test_threads_with_cores_of_their_own_share_out_what_waits(start: Start, run: Doubler) -> None:
+    """A batch for each is done sooner than one batch of all."""
+    batcher = start(threads=2, is_behind=lambda: False)
     run.hold()
     tasks = await submit_all(batcher, range(6))
     await run.entered()
@@ -316,9 +317,9 @@ async def test_threads_without_a_waiting_time_share_out_what_waits(start: Start,
     assert await values(tasks) == [0, 2, 4, 6, 8, 10]
 
 
-async def test_a_thread_without_a_waiting_time_runs_one_item_beside_another(start: Start, run: Doubler) -> None:
-    """A core that has nothing to do takes what comes."""
-    batcher = start(threads=2, max_wait_seconds=0.0)
+async def test_a_thread_with_cores_of_its_own_runs_one_item_beside_another(start: Start, run: Doubler) -> None:
+    """A core that has nothing to do takes what comes, however long the waiting time is."""
+    batcher = start(threads=2, is_behind=lambda: False)
     run.hold()
     tasks = await submit_all(batcher, range(1))
     await run.entered()
@@ -327,6 +328,29 @@ async def test_a_thread_without_a_waiting_time_runs_one_item_beside_another(star
     assert run.batches == [[0], [1]]
     run.release()
     await values(tasks)
+
+
+async def test_batches_gather_while_those_who_make_the_items_are_behind(start: Start, run: Doubler) -> None:
+    """Even an idle engine leaves them the cores, until a batch is full, its oldest item waited, or they caught up."""
+    behind = [True]
+    batcher = start(threads=2, max_batch_size=3, max_wait_seconds=3600.0, is_behind=lambda: behind[0])
+    tasks = await submit_all(batcher, range(2))
+    await asyncio.sleep(0.02)
+    assert run.batches == []
+    tasks += await submit_all(batcher, range(2, 3))
+    assert await values(tasks) == [0, 2, 4]
+    assert run.batches == [[0, 1, 2]]
+    tasks = await submit_all(batcher, range(1))
+    behind[0] = False
+    tasks += await submit_all(batcher, range(1, 2))
+    assert await values(tasks) == [0, 2]
+
+
+async def test_a_batch_gathers_no_longer_than_its_oldest_item_may_wait(start: Start, run: Doubler) -> None:
+    """However far those who make the items are behind."""
+    batcher = start(max_wait_seconds=0.01, is_behind=lambda: True)
+    assert await values(await submit_all(batcher, range(2))) == [0, 2]
+    assert run.batches == [[0, 1]]
 
 
 async def test_items_gather_while_the_engine_is_busy(start: Start, run: Doubler) -> None:
@@ -352,7 +376,12 @@ async def test_every_caller_gets_its_own_answer_under_random_load(seed: int) -> 
         return [f"answer to {item}" for item in items]
 
     batcher: Batcher[int, str] = Batcher(
-        run, threads=1 + seed % 3, max_batch_size=7, max_wait_seconds=0.001 * (seed % 2), max_queue=10_000
+        run,
+        threads=1 + seed % 3,
+        max_batch_size=7,
+        max_wait_seconds=0.001,
+        max_queue=10_000,
+        is_behind=[None, lambda: False, lambda: True][seed % 3],
     )
     batcher.start()
 
