@@ -1,4 +1,4 @@
-"""Soak the shipped model: `python -m tests.e2e.soak --seconds 600 --seed 1`; the exit status is 1 if anything is wrong."""
+"""Soak the shipped model: `python -m tests.e2e.soak --seconds 600 --seed 1`; exit status 1 where anything is wrong."""
 
 import argparse
 import sys
