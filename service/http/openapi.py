@@ -146,12 +146,14 @@ UNAUTHORIZED = errors.Unauthorized("Send one of the service's keys as `Authoriza
 NOT_READY = errors.NotReady("The service is starting; try again soon.")
 ENGINE_LOST = errors.NotReady("The engine has failed or hung for 61 s; restart the service.")
 # What a route that takes images may answer instead of judging them.
+COMPRESSED = errors.UnsupportedFormat("The body is compressed, as its Content-Encoding says; send it uncompressed.")
 UPLOAD_ERRORS = (
     UNAUTHORIZED,
     errors.EmptyBody("The body is empty; send the bytes of an image."),
     errors.MalformedBody("The multipart body is damaged; send it as RFC 7578 says."),
     errors.BodyTimeout("The body took longer than 10 s; send it faster."),
     errors.BodyTooLarge("The body is larger than 10485760 bytes; send a smaller one."),
+    COMPRESSED,
     errors.WrongFields("The part `file` is a text field; send it as a file, with a filename."),
     errors.Overloaded("The queue is full; try again later.", retry_after_seconds=1),
     RuntimeError(),
