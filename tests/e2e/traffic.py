@@ -15,6 +15,9 @@ import httpx
 
 from tests.server_process import ServerProcess
 
+# An answer that has not come by then never will, however busy the machine is.
+PATIENCE_SECONDS = 300
+
 
 @dataclass(frozen=True)
 class Request:
@@ -101,7 +104,7 @@ class Traffic:
     ) -> None:
         """Send no more, and wait for the answers that are due."""
         self._is_stopped.set()
-        self._thread.join(timeout=60)
+        self._thread.join(timeout=PATIENCE_SECONDS)
 
     def change(self, mix: Iterator[Request]) -> None:
         """Send requests of another *mix* from now on."""
@@ -112,7 +115,7 @@ class Traffic:
         places = asyncio.Semaphore(self._most_at_once)
         due = time.monotonic()
         async with (
-            httpx.AsyncClient(base_url=self._server.url, timeout=60, limits=limits) as client,
+            httpx.AsyncClient(base_url=self._server.url, timeout=PATIENCE_SECONDS, limits=limits) as client,
             asyncio.TaskGroup() as group,
         ):
             while not self._is_stopped.is_set():

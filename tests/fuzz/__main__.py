@@ -38,7 +38,9 @@ def fuzz(target: str, arguments: list[str]) -> None:
     logging.disable()
     limits = [f"-max_len={MAX_BYTES[target]}", f"-timeout={SECONDS}", f"-rss_limit_mb={2 * MEMORY_BYTES >> 20}"]
     own = {"custom_mutator": mutate} if target in MUTATIONS else {}
-    atheris.Setup([sys.argv[0], *limits, *arguments], TARGETS[target], **own)
+    # A merge starts itself again, through a shell, by the first of its arguments.
+    itself = f"{sys.executable} -m tests.fuzz {target} --libfuzzer"
+    atheris.Setup([itself, *limits, *arguments], TARGETS[target], **own)
     atheris.Fuzz()
 
 
