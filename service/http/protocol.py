@@ -28,6 +28,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     _head_timer: asyncio.TimerHandle | None = None
     _unparsed_bytes = 0  # since the parser had something to tell
+    _is_in_body = False  # between the headers of a request and its end
     _idle_since = 0.0  # seconds of time.monotonic
     _has_ended = False
     _refusal: HTTPException | None = None  # what is to be answered when all that came before is
@@ -56,6 +57,7 @@ class HttpProtocol(HttpToolsProtocol):
         _require_sound_head(self.parser.get_http_version(), self.parser.get_method(), self.url, self.headers)
         if not self.parser.should_upgrade():
             super().on_headers_complete()
+            self._is_in_body = True
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -65,6 +67,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End the request, but for one that the parser took for its last: it is begun anew."""
         self._unparsed_bytes = 0
+        self._is_in_body = False
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
@@ -103,7 +106,8 @@ class HttpProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as offer:
                 data = data[offer.args[0] :]
                 fields = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade")
-                head = b"%s %s HTTP/1.1\r\n%s\r\n" % (self.parser.get_method(), self.url, fields)
+                version = self.parser.get_http_version().encode("ascii")
+                head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields)
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.feed_data(head)
             else:
@@ -137,17 +141,16 @@ class HttpProtocol(HttpToolsProtocol):
         self.logger.warning("A request that cannot be read was refused.")
         self._has_ended = True
         self._stop_head_timer()
-        cycle = self.cycle
-        is_answering = cycle is not None and not cycle.response_complete
-        if is_answering and cycle.more_body:  # it is this one's own body that cannot be read
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if self._is_in_body:  # what cannot be read is the body of the last request
             if self.pipeline:
                 self.pipeline.popleft()
-            elif cycle.response_started:
+            elif self.cycle.response_started:
                 self.transport.close()
                 return
             else:
-                cycle.disconnected = True
-                cycle.message_event.set()
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
                 is_answering = False
         if is_answering:
             self._refusal = refusal
@@ -194,10 +197,11 @@ def _require_sound_head(version: str, method: bytes, url: bytes, headers: list[t
     """Raise HTTPException for a head over its limit, or one that the next server may understand otherwise."""
     if len(url) + sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
         raise HTTPException(431)
-    names = [name for name, _ in headers]
-    has_its_host = names.count(b"host") == (1 if version == "1.1" or b"host" in names else 0)
-    has_known_end = all(name != b"transfer-encoding" or value.lower() == b"chunked" for name, value in headers)
-    if version == "1.0":
-        has_known_end = b"transfer-encoding" not in names
-    if version not in ("1.0", "1.1") or method == b"CONNECT" or not has_its_host or not has_known_end:
+    hosts = sum(name == b"host" for name, _ in headers)
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    is_agreed = {
+        "1.1": hosts == 1 and codings in ([], [b"chunked"]),
+        "1.0": hosts <= 1 and not codings,
+    }
+    if not is_agreed.get(version, False) or method == b"CONNECT":
         raise HTTPException(400)

@@ -173,6 +173,11 @@ def test_a_broken_request_is_refused_in_its_turn(server: ServerProcess, broken: 
         assert (refusal.status, refusal.headers["connection"]) == (400, "close")
 
 
+def test_a_body_that_breaks_behind_its_answer_gets_no_second_one(server: ServerProcess) -> None:
+    """It would be taken for the answer to the next request."""
+    assert statuses(converse(server, post(CHUNKED, path=b"/nowhere"), b"z\r\n" + HIDDEN)) in ([404], [400])
+
+
 def test_nothing_is_executed_behind_the_end(server: ServerProcess) -> None:
     """Who says that it closes the connection has said its last; what it sends later may reset it."""
     for closing in (LAST, b"GET /v2 HTTP/1.0\r\nX-Request-ID: last\r\n\r\n"):
