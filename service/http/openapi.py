@@ -145,8 +145,8 @@ METRICS_EXAMPLE = "# TYPE mos_ready gauge\nmos_ready 1.0\n"
 UNAUTHORIZED = errors.Unauthorized("Send one of the service's keys as `Authorization: Bearer KEY`.")
 NOT_READY = errors.NotReady("The service is starting; try again soon.")
 ENGINE_LOST = errors.NotReady("The engine has failed or hung for 61 s; restart the service.")
-# What a route that takes images may answer instead of judging them.
 COMPRESSED = errors.UnsupportedFormat("The body is compressed, as its Content-Encoding says; send it uncompressed.")
+# What a route that takes images may answer instead of judging them.
 UPLOAD_ERRORS = (
     UNAUTHORIZED,
     errors.EmptyBody("The body is empty; send the bytes of an image."),
