@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-portable lint type fmt bench drill lock audit sbom clean
+.PHONY: help serve test test-portable lint type fmt bench drill soak fuzz lock audit sbom clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -26,6 +26,10 @@ $(VENV)/.dev: $(VENV)/.base
 	$(PIP) install --editable '.[training,dev]'
 	# Independent detectors to compare with; alone, since what it asks for would bring another torch.
 	$(PIP) install --no-deps pytorch-ood==0.4.0
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(PIP) install --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.supply: $(VENV)/.base
@@ -57,6 +61,12 @@ bench: $(VENV)/.dev ## Compare the service with a plain loop and with what is po
 
 drill: $(VENV)/.dev ## Live through a day in miniature: make drill OWN=DIR FOREIGN=DIR (pictures of the classes, and others)
 	$(BIN)/python -m tests.e2e.drill --own $(OWN) --foreign $(FOREIGN)
+
+soak: $(VENV)/.dev ## Mixed traffic, faults and swaps, every answer checked: make soak SECONDS=1800 SEED=1
+	$(BIN)/python -m tests.e2e.soak --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
+
+fuzz: $(VENV)/.fuzz ## Look for inputs that break a reader's promise: make fuzz TARGET=decoder SECONDS=600
+	$(BIN)/python -m tests.fuzz $(or $(TARGET),decoder) --seconds $(or $(SECONDS),60) --keep
 
 # For every system and every Python that the project runs on: the markers in a lock choose. Wheels alone, since building
 # a source package would run its code. Each lock but the first keeps to what the first has chosen. `otel` is in every

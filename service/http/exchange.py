@@ -62,6 +62,7 @@ class Exchange:
     is_public: bool = False  # asked in passing, again and again, by probes and Prometheus, who have no key
     is_v2: bool = False  # on a path of the Open Inference Protocol, known or not
     content_type: bytes = b""
+    content_encoding: bytes = b""
     content_length: int | None = None
     is_chunked: bool = False
     body_ended: bool = False
@@ -82,6 +83,8 @@ class Exchange:
         for name, value in scope["headers"]:
             if name == b"content-type":
                 exchange.content_type = value
+            elif name == b"content-encoding":
+                exchange.content_encoding = value
             elif name == b"content-length":
                 exchange.content_length = int(value)
             elif name == b"transfer-encoding":

@@ -68,6 +68,9 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int) -> list[Par
 
     Raises MalformedBody where it is damaged or cut off, BodyTooLarge for more than *max_parts* parts.
     """
+    # A file with many lines that begin as a boundary does is in nobody's form, and takes seconds to be told from one.
+    if body.count(b"\r\n--" + boundary) > max_parts + 1:
+        raise _too_many(max_parts)
     form = _Form(max_parts)
     try:
         parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
@@ -78,6 +81,10 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int) -> list[Par
     if not form.is_complete:
         raise MalformedBody("The multipart body ends before its last boundary; send it whole.")
     return form.parts
+
+
+def _too_many(max_parts: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The form has more than {max_parts} parts; send fewer.")
 
 
 class _Form:
@@ -101,7 +108,7 @@ class _Form:
 
     def _begin(self) -> None:
         if len(self.parts) >= self._max_parts:
-            raise BodyTooLarge(f"The form has more than {self._max_parts} parts; send fewer.")
+            raise _too_many(self._max_parts)
         self._field = bytearray()
         self._value = bytearray()
         self._disposition = b""

@@ -10,7 +10,7 @@ from typing import Protocol
 from fastapi import Request
 
 from service.bundle import Manifest
-from service.errors import NotReady
+from service.errors import NotReady, UnsupportedFormat
 from service.http.body import Body, BodyLimiter
 from service.http.disconnect import CancelOnDisconnect
 from service.http.exchange import Exchange
@@ -94,6 +94,8 @@ async def take_upload(request: Request, serving: Serving, exchange: Exchange) ->
     """
     require_none(serving.faults)
     serving.swap.guard.pipeline.require_room()
+    if exchange.content_encoding.lower() not in (b"", b"identity"):
+        raise UnsupportedFormat("The body is compressed, as its Content-Encoding says; send it uncompressed.")
     with Body(serving.body_limiter) as body:
         content = await body.read(request.receive, exchange.content_length)
         now = time.monotonic()

@@ -145,6 +145,7 @@ METRICS_EXAMPLE = "# TYPE mos_ready gauge\nmos_ready 1.0\n"
 UNAUTHORIZED = errors.Unauthorized("Send one of the service's keys as `Authorization: Bearer KEY`.")
 NOT_READY = errors.NotReady("The service is starting; try again soon.")
 ENGINE_LOST = errors.NotReady("The engine has failed or hung for 61 s; restart the service.")
+COMPRESSED = errors.UnsupportedFormat("The body is compressed, as its Content-Encoding says; send it uncompressed.")
 # What a route that takes images may answer instead of judging them.
 UPLOAD_ERRORS = (
     UNAUTHORIZED,
@@ -152,6 +153,7 @@ UPLOAD_ERRORS = (
     errors.MalformedBody("The multipart body is damaged; send it as RFC 7578 says."),
     errors.BodyTimeout("The body took longer than 10 s; send it faster."),
     errors.BodyTooLarge("The body is larger than 10485760 bytes; send a smaller one."),
+    COMPRESSED,
     errors.WrongFields("The part `file` is a text field; send it as a file, with a filename."),
     errors.Overloaded("The queue is full; try again later.", retry_after_seconds=1),
     RuntimeError(),

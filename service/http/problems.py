@@ -61,6 +61,9 @@ HTTP_PROBLEMS: dict[int, Problem] = {
         404, "not_found", "Not found", "There is nothing at this path; /docs, if it is on, has what there is."
     ),
     405: Problem(405, "method_not_allowed", "Method not allowed", "The header Allow lists this path's methods."),
+    431: Problem(
+        431, "head_too_large", "Head too large", "The request's headers are too large; send fewer or shorter ones."
+    ),
 }
 
 

@@ -175,7 +175,7 @@ def test_a_compressed_request_is_refused_with_the_remedy(client: triton.Inferenc
     """It is not taken for a picture, nor unpacked, whatever size it would have."""
     with pytest.raises(InferenceServerException, match="uncompressed") as failure:
         client.infer(MODEL, [encoded(RED)], request_compression_algorithm="gzip")
-    assert failure.value.status() == "400"
+    assert failure.value.status() == "415"
 
 
 async def test_the_asynchronous_client_works_too(server: ServerProcess) -> None:

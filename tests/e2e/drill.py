@@ -27,7 +27,7 @@ from PIL import Image, ImageFilter
 
 from service.settings import DEFAULT_BUNDLE
 from tests.e2e.faulty_service import FAULT_FILE
-from tests.e2e.traffic import Ledger, Picture, Traffic, changed, mix_of
+from tests.e2e.traffic import Ledger, Request, Traffic, changed, mix_of
 from tests.prometheus_process import PrometheusProcess, hastened_rules, running_prometheus
 from tests.server_process import ROOT, ServerProcess, environment, running_server
 
@@ -133,8 +133,8 @@ def live_through(
 
     Raises UnexpectedAlerts where an alert fires that should not, or does not that should.
     """
-    normal = [("own", content) for content in own]
-    strangers = [("foreign", content) for content in foreign]
+    normal = [Request("own", content) for content in own]
+    strangers = [Request("foreign", content) for content in foreign]
     blurred = changed(normal, "blurred", blur)
     link = folder / "served"
     link.symlink_to(shutil.copytree(bundle, folder / "first"))
@@ -162,19 +162,18 @@ def live_through(
         (folder / FAULT_FILE).unlink()
         drill.until("the engine is back", lambda firing: not firing & down, anything)
 
-        with calibrating(bundle, folder / "second", [content for _, content in blurred]) as job:
+        with calibrating(bundle, folder / "second", [picture.content for picture in blurred]) as job:
             drill.until("the job calibrates on the blurred camera", lambda _: job.poll() is not None, anything - down)
             assert job.returncode == 0
         turn(link, folder / "second")
         drill.server.process.send_signal(signal.SIGHUP)
         drill.until_quiet("the new calibration is served: quiet", still=anything - down)
         drill.day.known_judges.add(judge_in_service(drill.server))
-    drill.day.ledger = drill.traffic.total
     return drill.day
 
 
 @contextlib.contextmanager
-def _players(folder: Path, bundle: Path, mix: Iterator[Picture], say: Callable[[str], None]) -> Iterator[Drill]:
+def _players(folder: Path, bundle: Path, mix: Iterator[Request], say: Callable[[str], None]) -> Iterator[Drill]:
     """The service, Prometheus and the traffic, all running while the block does; the books are closed at its end."""
     settings = {"bundle": bundle, "canary_interval_seconds": 1, "decode_threads": 1, "intra_op_threads": 1}
     settings["log_level"] = "warning"  # without a line for each answer
@@ -184,8 +183,9 @@ def _players(folder: Path, bundle: Path, mix: Iterator[Picture], say: Callable[[
         with running_prometheus(folder, targets, hastened_rules(folder, HASTE)) as prometheus:
             while not prometheus.query("up") or prometheus.firing():  # of the time before its first scrape
                 time.sleep(0.25)
-            with Traffic(server, mix, per_second=PER_SECOND) as traffic:
-                drill = Drill(server, prometheus, traffic, say)
+            ledger = Ledger()
+            with Traffic(server, mix, ledger, per_second=PER_SECOND) as traffic:
+                drill = Drill(server, prometheus, traffic, say, Day(ledger=ledger))
                 yield drill
             drill.day.counted = {
                 status: server.metric(f'mos_requests_total{{code="{status}",route="/predict"}}')

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.deploy.sources import DASHBOARDS, GPU_SERIES, Query, queries, series_in
-from tests.e2e.traffic import Picture, Traffic
+from tests.e2e.traffic import Ledger, Request, Traffic
 from tests.prometheus_process import (
     PrometheusProcess,
     Series,
@@ -63,7 +63,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
         rules = hastened_rules(folder, by=HASTE)
         with running_prometheus(folder, {"mos-guard": {INSTANCE: server.port}}, rules) as prometheus:
             begin = time.time()
-            with Traffic(server, mix(), per_second=60):
+            with Traffic(server, mix(), Ledger(), per_second=60):
                 until(lambda: prometheus.query("mos_predictions_total > 0"))
                 label(server)
                 until(lambda: is_overloaded(server))
@@ -86,19 +86,19 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.2)
 
 
-def mix() -> Iterator[Picture]:
+def mix() -> Iterator[Request]:
     """Pictures near the classes, a few foreign ones, one on which the model fails, and what is no picture."""
     draw = random.Random(0)
     colors = [tuple(round(255 * channel) for channel in color) for color in CLASSES.values()]
     for i in itertools.count():
         red, green, blue = (round(128 + (channel - 128) * draw.uniform(0.2, 1)) for channel in draw.choice(colors))
-        yield "own", png((red, green, blue))
+        yield Request("own", png((red, green, blue)))
         if i % 5 == 0:
-            yield "foreign", png((128, 128, 128))
-            yield "cut", png((red, green, blue))[:40]
-            yield "text", b"This is no picture."
+            yield Request("foreign", png((128, 128, 128)))
+            yield Request("cut", png((red, green, blue))[:40])
+            yield Request("text", b"This is no picture.")
         if i % 20 == 0:
-            yield "black", png((0, 0, 0))
+            yield Request("black", png((0, 0, 0)))
 
 
 def is_overloaded(server: ServerProcess) -> bool:

@@ -41,7 +41,10 @@ MODEL_EXAMPLE: dict[str, Any] = {
 }
 MODEL_READY_EXAMPLE: dict[str, Any] = {"name": "cifar100-bit", "ready": True}
 
+# Of what a request may list: each wrong entry would be an error with its own place and text, in one turn of the loop.
+MAX_ENTRIES = 64
 Size = Annotated[int, Field(ge=0, lt=2**63)]
+Shape = Annotated[list[Size], Field(max_length=MAX_ENTRIES)]
 # Clients that write every field they know send null for what is not there.
 Parameters = Annotated[dict[str, JsonValue], BeforeValidator(lambda given: {} if given is None else given)]
 
@@ -50,7 +53,7 @@ class RequestedInput(BaseModel):
     """An input tensor; its elements are in `data`, or behind the JSON where `binary_data_size` is a parameter."""
 
     name: str
-    shape: list[Size]
+    shape: Shape
     datatype: str
     parameters: Parameters = {}
     data: Any = None
@@ -75,8 +78,12 @@ class InferRequest(BaseModel):
 
     id: str | None = None
     parameters: Parameters = {}
-    inputs: list[RequestedInput]
-    outputs: Annotated[list[RequestedOutput], BeforeValidator(lambda given: [] if given is None else given)] = []
+    inputs: Annotated[list[RequestedInput], Field(max_length=MAX_ENTRIES)]
+    outputs: Annotated[
+        list[RequestedOutput],
+        Field(max_length=MAX_ENTRIES),
+        BeforeValidator(lambda given: [] if given is None else given),
+    ] = []
 
 
 class TensorDescription(BaseModel):

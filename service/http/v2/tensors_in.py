@@ -23,8 +23,11 @@ from service.errors import BodyTooLarge, EmptyBody, MalformedBody, WrongFields
 from service.http.v2.schemas import INPUT, InferRequest, RequestedInput
 from service.inference.pipeline import Image
 
-# JSON is parsed between two turns of the event loop: a million values take some 50 ms, in which nobody is served.
+# JSON is parsed between two turns of the event loop, where nobody is served: a million values take some 50 ms. A list
+# costs as much as eight of them, and an object far more, of which no request needs many.
 MAX_JSON_VALUES = 2**20
+_VALUES_PER_LIST = 8
+MAX_JSON_MEMBERS = 4096
 _LENGTH = struct.Struct("<I")
 
 
@@ -42,15 +45,17 @@ def parse(content: bytes, json_size: str | None) -> Parsed:
     """
     end = len(content) if json_size is None else _json_end(json_size, len(content))
     header = content[:end]
-    if sum(map(header.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+    if header.count(b",") + _VALUES_PER_LIST * header.count(b"[") > MAX_JSON_VALUES:
         raise BodyTooLarge(f"The JSON has more than {MAX_JSON_VALUES} values; send the tensor as binary data.")
+    if header.count(b"{") + header.count(b":") > MAX_JSON_MEMBERS:
+        raise BodyTooLarge(f"The JSON has objects of more than {MAX_JSON_MEMBERS} members; leave out what has no use.")
     try:
         request = InferRequest.model_validate_json(header, strict=True)
     except ValidationError as error:
         [fault, *_] = error.errors(include_url=False, include_context=False, include_input=False)
         if fault["type"] == "json_invalid":
             raise MalformedBody(
-                "The body does not begin with sound JSON; send it uncompressed, and the size of the JSON as "
+                "The body does not begin with sound JSON; send that first, and its size as "
                 "Inference-Header-Content-Length where binary tensors follow it."
             ) from error
         known = [str(name) for name in fault["loc"][:3]]  # what follows may be of the caller's making
@@ -89,13 +94,11 @@ def _encoded(tensor: RequestedInput, binary: bytes) -> list[bytes]:
     """Return the encoded pictures of a BYTES tensor of shape (N,) or (N, 1)."""
     if tensor.shape[1:] not in ([], [1]):
         raise WrongFields(f"The input `{INPUT}` of type BYTES has a wrong shape; send [N] or [N, 1].")
-    if _is_binary(tensor, binary):
-        elements = _elements(binary)
-    else:
-        elements = [_from_base64(text, index) for index, text in enumerate(_flat(tensor.data))]
-    if len(elements) != tensor.shape[0]:
+    count, is_binary = tensor.shape[0], _is_binary(tensor, binary)
+    elements = _elements(binary, most=count) if is_binary else _flat(tensor.data)
+    if len(elements) != count:
         raise _wrong_count()
-    return elements
+    return elements if is_binary else [_from_base64(text, index) for index, text in enumerate(elements)]
 
 
 def _pixels(tensor: RequestedInput, binary: bytes, shape: tuple[int, ...]) -> Sequence[Image]:
@@ -125,10 +128,13 @@ def _is_binary(tensor: RequestedInput, binary: bytes) -> bool:
     return True
 
 
-def _elements(binary: bytes) -> list[bytes]:
-    """Return the elements of a binary BYTES tensor."""
-    elements, start = [], 0
+def _elements(binary: bytes, most: int) -> list[bytes]:
+    """Return the elements of a binary BYTES tensor; raises WrongFields where there are more than *most*."""
+    elements: list[bytes] = []
+    start = 0
     while start < len(binary):
+        if len(elements) == most:
+            raise _wrong_count()
         if len(binary) - start < _LENGTH.size:
             raise _cut_off()
         [size_bytes] = _LENGTH.unpack_from(binary, start)

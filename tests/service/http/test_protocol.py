@@ -106,3 +106,21 @@ async def test_an_ended_connection_is_closed_after_its_linger() -> None:
                 await asyncio.sleep(0.01)
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             client.send(REQUEST)
+
+
+async def test_blank_lines_do_not_hold_a_connection() -> None:
+    """They begin no request, so that the time of an idle connection goes on."""
+    async with connected() as (connection, client):
+        connection.timeout_keep_alive = 0.05  # type: ignore[assignment]
+        client.send(b"\r\n")
+        assert await read(client) == b""
+
+
+async def test_the_rest_of_a_body_that_nobody_reads_does_not_hold_a_connection() -> None:
+    """Its request has been answered: no more of it, and the connection is as idle as any."""
+    async with connected() as (connection, client):
+        connection.timeout_keep_alive = 0.05  # type: ignore[assignment]
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        assert (await read(client)).startswith(b"HTTP/1.1 200 OK")
+        client.send(b"x")
+        assert await read(client) == b""
