@@ -20,7 +20,7 @@ from service.preprocess import decode
 from training.bundling.admission import fitted_file
 from training.bundling.canaries import canary_pictures
 from training.bundling.fit_detectors import detector_statistics
-from training.bundling.graph import OUTPUTS, Guard, check_parity
+from training.bundling.graph import Guard, check_parity
 from training.bundling.own_figures import own_figures
 from training.bundling.own_pictures import OwnPictures, own_pictures
 from training.decision.statistic import MOS, Material, fit_statistic, held_out_of
@@ -29,7 +29,8 @@ from training.detectors.fitted import detectors_file
 from training.errors import SettingError
 from training.fitting.run import FinishedRun, load_run
 from training.model.half import convolve_in_half
-from training.model.onnx_graph import fold, to_onnx
+from training.model.onnx_extractor import OnnxExtractor
+from training.model.onnx_graph import fold
 from training.reproduction import Settings, change
 from training.scoring.session import Session
 from training.weights.efficientnet_lite import ORIGIN, packaged_file
@@ -78,7 +79,7 @@ def export(
     own = None if parts is None else own_pictures(run, folded, parts)
     statistic = None if own is None else fit_statistic(run.config.decide_by, folded.group, _material(own), seed=seed)
     guard = Guard(folded, statistic)
-    model = to_onnx(guard, side, OUTPUTS)
+    model = guard.to_onnx(side)
     if precision == "float16":
         model = convolve_in_half(model)
     session = Session(model)
@@ -146,6 +147,8 @@ def _provenance(run: FinishedRun, settings: Settings) -> dict[str, Any]:
 
 def _origin(run: FinishedRun) -> str | None:
     """The weights that a run started from, without the path of the machine that had them."""
+    if isinstance(run.network.backbone, OnnxExtractor):
+        return run.network.backbone.origin
     if run.config.weights is None:
         return None
     return ORIGIN if run.config.weights == packaged_file() else run.config.weights.name

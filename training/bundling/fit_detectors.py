@@ -16,6 +16,7 @@ from training.data.pixels import read_rows
 from training.detectors import FitData, Head
 from training.detectors.fitted import fit_statistics
 from training.gradients.perturbation import epsilon
+from training.model.backbone import Backbone
 from training.model.network import Network
 from training.reproduction import Settings
 
@@ -39,6 +40,8 @@ def detector_statistics(
             settings.kl_templates,
         )
     )
+    if not isinstance(network.backbone, Backbone):
+        return statistics  # ODIN takes its step along a gradient, which a graph does not give; `evaluate` says so
     most = max(ODIN_LEAST, ODIN_PIXELS // side**2)
     rows = np.random.default_rng(seed).permutation(len(held_out.data))[:most]
     pixels = read_rows(held_out.data, np.sort(rows), height=side, width=side)

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.bundling.graph import OUTPUTS, SCORE_TOLERANCE, Guard, check_parity
+from training.bundling.graph import SCORE_TOLERANCE, Guard, check_parity
 from training.commands.defaults import DECIDES_OWN
 from training.decision.statistic import MOS, PARTS, Material, Statistic, fit_statistic, scores
 from training.errors import ExportError
 from training.grouping.groups import Grouping
 from training.model.backbone import Backbone
 from training.model.network import Network
-from training.model.onnx_graph import fold, to_onnx
+from training.model.onnx_graph import fold
 from training.scoring.session import Session
 
 pytestmark = pytest.mark.numeric
@@ -75,7 +75,7 @@ def served(request: pytest.FixtureRequest, folded: Network) -> Served:
     statistic = fit_statistic(request.param, folded.group, material, seed=0)
     assert statistic is not None
     guard = Guard(folded, statistic)
-    return Served(guard, statistic, Session(to_onnx(guard, SIDE, OUTPUTS)).run(IMAGES))
+    return Served(guard, statistic, Session(guard.to_onnx(SIDE)).run(IMAGES))
 
 
 def test_the_score_is_the_statistic_of_the_graphs_own_features(folded: Network, served: Served) -> None:

@@ -17,7 +17,7 @@ from training.data.pixels import Pictures, read_rows
 from training.data.sets import DataSet, read_data_set
 from training.errors import DataError
 from training.fitting import extraction as module
-from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all, weights_sha256
+from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
 from training.fitting.feature_cache import CHUNK, DONE_NAME, KEY_NAME, VIEWS_NAME
 from training.model.backbone import Backbone
 from training.model.backbones import backbone
@@ -221,5 +221,5 @@ def test_the_sign_of_a_zero_makes_no_other_weights() -> None:
     hashes = []
     for zero in (0.0, -0.0, 1e-3):
         weight.view(-1)[0] = zero
-        hashes.append(weights_sha256(extractor))
+        hashes.append(extractor.sha256())
     assert hashes[0] == hashes[1] != hashes[2]
