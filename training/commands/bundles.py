@@ -27,6 +27,11 @@ def export(
         typer.Option(help="Of the convolutions; float16 is for GPUs, as a bundle of its own with its own calibration."),
     ] = "float32",
     setting: Setting = None,
+    authors_checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="In place of --run: the MOS authors' fine-tuned ImageNet checkpoint, .pth.tar."),
+    ] = None,
+    size: Annotated[int, typer.Option(help="With it: side of the model's input, in pixels.", min=1)] = 480,
     bundle: Annotated[
         Path | None, typer.Option(help="For --triton: a bundle that is there already, in place of --run.")
     ] = None,
@@ -54,8 +59,16 @@ def export(
             precision=precision,
         )
         announce(f"wrote {done.path}")
+    elif authors_checkpoint is not None and out is not None and name is not None and run is None and bundle is None:
+        from training.bundling.authors import export_authors
+
+        done = export_authors(authors_checkpoint, out, name=name, version=version, side=size, precision=precision)
+        announce(f"wrote {done.path}; calibrate it on ImageNet's validation pictures")
     else:
-        raise SettingError("Name --run, --out and --name to export a run, or --bundle and --triton for a bundle.")
+        raise SettingError(
+            "Name --run, --out and --name to export a run, --authors-checkpoint in place of --run for theirs, or "
+            "--bundle and --triton for a bundle."
+        )
     if triton is not None:
         from training.bundling.triton import write_triton_entry
 
