@@ -121,7 +121,7 @@ def at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     try:
         return onnx.version_converter.convert_version(model, opset)
     except Exception as error:  # the converter's own, ONNX's checker's and whatever their C++ throws
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ExportError(
             f"A graph of opset {opset_of(model)} cannot be converted to opset {opset} ({reason}); "
             f"export it with opset {OPSET}."
