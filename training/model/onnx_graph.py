@@ -145,7 +145,7 @@ def chain(first: bytes, second: bytes, outputs: Sequence[str]) -> bytes:
     of_features = "features.judged"
     rename(tail, {name: f"judged/{name}" for name in inner_names(tail)} | {"features": of_features})
     for node in tail.graph.node:
-        node.name = f"judged/{node.name}"
+        node.ClearField("name")  # which no two nodes of the whole may share
     model = onnx.compose.merge_models(head, tail, io_map=[("features", of_features)], outputs=list(outputs))
     by_name = {output.name: output for output in model.graph.output}
     del model.graph.output[:]

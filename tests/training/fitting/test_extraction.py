@@ -82,7 +82,7 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
     data = read_data_set(demo_data["train"])
     data = data.select(np.tile(np.arange(len(data)), 3))  # several chunks
     whole = np.array(cached_features(tmp_path / "whole", extractor, Pictures(data), 16))
-    by_torch, runs = module._by_torch, []
+    by_torch, runs = module._as_it_is, []
 
     def stopping_at_second(backbone: Backbone, bf16: bool) -> module.Extractor:
         run = by_torch(backbone, bf16)
@@ -95,7 +95,7 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
 
         return stop_at_second
 
-    monkeypatch.setattr(module, "_by_torch", stopping_at_second)
+    monkeypatch.setattr(module, "_as_it_is", stopping_at_second)
     with pytest.raises(KeyboardInterrupt):
         cached_features(tmp_path / "cut", extractor, Pictures(data), 16)
     resumed: NDArray[np.float32] = cached_features(tmp_path / "cut", extractor, Pictures(data), 16)
