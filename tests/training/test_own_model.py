@@ -18,7 +18,9 @@ from training.bundling.graph import TOLERANCE
 from training.commands.defaults import DECIDES_OWN
 from training.detectors import DETECTORS
 from training.fitting.run import load_run
+from training.fitting.train import train
 from training.model.onnx_extractor import OnnxExtractor
+from training.scoring.session import Session
 
 pytestmark = pytest.mark.numeric
 
@@ -99,8 +101,6 @@ def test_the_provenance_is_the_files_hash_and_how_pictures_enter_it(bundle: Bund
 
 def test_the_served_features_are_the_graphs_own(bundle: Bundle, trained: Path) -> None:
     """In one file with the heads, on pictures that are no canaries."""
-    from training.scoring.session import Session
-
     extractor = load_run(trained).network.backbone
     assert isinstance(extractor, OnnxExtractor)
     images = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
@@ -117,17 +117,16 @@ def test_the_service_runs_it_and_its_canaries_agree(bundle: Bundle) -> None:
         assert row.score == pytest.approx(canary.score, abs=10 * TOLERANCE)
 
 
-def test_the_same_command_again_makes_the_same_heads(
+def test_a_run_resumes_with_its_graph_and_another_mean_is_another_run(
     trained: Path, vit: Path, demo_data: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A finished run resumes at its last step; with another mean it is another run."""
-    before = {name: value.clone() for name, value in load_run(trained).network.state_dict().items()}
-    again = command(vit, demo_data["train"], trained)
-    assert run(*again) == 0
+    """The same settings take up the finished run's last step and leave its heads as they are."""
+    finished = load_run(trained)
+    train(finished.config, finished.config.read())
     assert "resuming at step" in capsys.readouterr().err
     after = load_run(trained).network.state_dict()
-    assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert run(*again, "--mean", "0.4") == 1
+    assert all(torch.equal(after[name], value) for name, value in finished.network.state_dict().items())
+    assert run(*command(vit, demo_data["train"], trained), "--mean", "0.4") == 1
     assert "are of other data, weights or views" in capsys.readouterr().err
 
 

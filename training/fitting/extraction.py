@@ -84,7 +84,7 @@ def extract(
 ) -> Iterator[Tensor]:
     """Features of every picture as it is served, in order: float32 (n, D) at a time, so that none need be kept.
 
-    Not as a graph of its own, since a backbone that is being fitted changes from one call to the next.
+    By the backbone as it is: one that is being fitted changes from one call to the next.
     """
     chunks = range(-(-len(pictures) // CHUNK))
     reader = ViewReader(pictures, side, Views(), np.ones((1, len(chunks)), np.bool_))

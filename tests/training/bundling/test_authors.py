@@ -15,6 +15,7 @@ from tests.training.weights.test_reading import random_head, write_official
 from training.bundling.graph import TOLERANCE
 from training.grouping.groups import Grouping
 from training.grouping.taxonomy import built_in_tree
+from training.scoring.session import Session
 from training.weights import ilsvrc_order
 
 pytestmark = pytest.mark.numeric
@@ -45,8 +46,6 @@ def test_the_logit_of_each_class_is_its_own_row_of_the_checkpoint(
     bundle: Bundle, head: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     """By name: what the kit's order says of a WordNet id, and what the bundle's groups say of it, are one row."""
-    from training.scoring.session import Session
-
     manifest = bundle.manifest
     images = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
     rows = Session(bundle.model_path.read_bytes()).run(images)
