@@ -38,7 +38,7 @@ def features(extractor: OnnxExtractor) -> np.ndarray:
         {"shape": (1, 3, 16, 16)},
         {"shape": (4, 3, 16, 16)},
         {"kind": TensorProto.DOUBLE},
-        {"opset": 13},
+        {"opset": 13, "outputs": ("maps",)},
         {"opset": 22},
     ],
     ids=str,
@@ -127,6 +127,7 @@ def test_a_graph_of_any_side_is_told_one(tmp_path: Path) -> None:
         ({"kind": TensorProto.INT32}, "its input pictures is int32; export it to take uint8, float32"),
         ({"shape": ("n", 768)}, r"its inputs are pictures \(n, 768\)"),
         ({"shape": (1, 3, 16, 16), "reshape_to": (1, FEATURES)}, "takes batches of 1 alone; export it with a dynamic"),
+        ({"shape": (1, 3, 16, 16), "reshape_to": (1, -1)}, "takes batches of 1 alone; export it with a dynamic"),
         ({"reshape_to": (-1, 2, 3)}, r"features have the shape \(3, 2, 3\); \(N, D\) is wanted"),
     ],
 )
