@@ -31,7 +31,9 @@ def export(
         Path | None,
         typer.Option(help="In place of --run: the MOS authors' fine-tuned ImageNet checkpoint, .pth.tar."),
     ] = None,
-    size: Annotated[int, typer.Option(help="With it: side of the model's input, in pixels.", min=1)] = 480,
+    size: Annotated[
+        int | None, typer.Option(help="With it: side of the model's input, in pixels.", show_default="480", min=1)
+    ] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="For --triton: a bundle that is there already, in place of --run.")
     ] = None,
@@ -43,6 +45,10 @@ def export(
     """Write the bundle of a finished run, uncalibrated; or a bundle's entry of a Triton model repository."""
     from service.bundle import read_bundle
 
+    if size is not None and authors_checkpoint is None:
+        raise SettingError("--size is for --authors-checkpoint; a run and a bundle have their own.")
+    if authors_checkpoint is not None and (decide_by is not None or setting):
+        raise SettingError("Nothing is fitted for --authors-checkpoint; leave out --decide-by and --setting.")
     if bundle is not None and triton is not None and run is None:
         done = read_bundle(bundle)
     elif run is not None and out is not None and name is not None and bundle is None:
@@ -60,9 +66,10 @@ def export(
         )
         announce(f"wrote {done.path}")
     elif authors_checkpoint is not None and out is not None and name is not None and run is None and bundle is None:
-        from training.bundling.authors import export_authors
+        from training.bundling.authors import SIDE, export_authors
 
-        done = export_authors(authors_checkpoint, out, name=name, version=version, side=size, precision=precision)
+        side = size or SIDE
+        done = export_authors(authors_checkpoint, out, name=name, version=version, side=side, precision=precision)
         announce(f"wrote {done.path}; calibrate it on ImageNet's validation pictures")
     else:
         raise SettingError(

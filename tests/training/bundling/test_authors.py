@@ -95,3 +95,10 @@ def test_weights_of_another_maker_are_where_training_starts(
     out = ["--out", tmp_path / "bundle", "--name", "theirs"]
     assert run("export", "--authors-checkpoint", exported.path / "model.onnx", *out) == 1
     assert "is no checkpoint of the authors' code; give it to `train --weights`" in capsys.readouterr().err
+
+
+def test_nothing_is_fitted_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A statistic joined from parts needs pictures."""
+    out = ["--out", tmp_path / "bundle", "--name", "theirs", "--decide-by", "mos+logit"]
+    assert run("export", "--authors-checkpoint", tmp_path / "bit.pth.tar", *out) == 1
+    assert "leave out --decide-by and --setting" in capsys.readouterr().err
