@@ -6,6 +6,7 @@ service.errors.MosGuardError
     ├── GroupingError       a grouping that does not fit the classes
     ├── UnknownBackbone     a backbone name that is not in the table
     ├── CheckpointError     weights that are missing, damaged or of another shape
+    ├── GraphError          an ONNX graph that cannot be a backbone
     ├── ExportError         the exported model differs from the trained one
     ├── CalibrationError    too few or unusable calibration scores
     └── SettingError        a setting or combination of options that does not exist
@@ -32,6 +33,10 @@ class UnknownBackbone(TrainingError):
 
 class CheckpointError(TrainingError):
     """Weights are missing, damaged or of another shape."""
+
+
+class GraphError(TrainingError):
+    """An ONNX graph cannot be a backbone."""
 
 
 class ExportError(TrainingError):

@@ -10,12 +10,12 @@ import time
 import numpy as np
 import torch
 
-from training.bundling.graph import OUTPUTS, Guard
+from training.bundling.graph import Guard
 from training.decision.statistic import Material, fit_statistic
 from training.grouping.groups import Grouping
 from training.model.backbones import backbone
 from training.model.network import Network
-from training.model.onnx_graph import fold, to_onnx
+from training.model.onnx_graph import fold
 from training.scoring.session import Session
 
 STATISTICS = ("mos+knn", "residual+cosine", "mos+logit+residual+cosine")
@@ -29,7 +29,7 @@ def served(name: str, side: int, statistic: str) -> Session:
     network = fold(Network(backbone(name), grouping, zero_heads=False))
     features = torch.rand(PICTURES, network.backbone.feature_size).numpy()
     material = Material(features, np.arange(PICTURES) % CLASSES, features[:500])
-    return Session(to_onnx(Guard(network, fit_statistic(statistic, network.group, material, seed=0)), side, OUTPUTS))
+    return Session(Guard(network, fit_statistic(statistic, network.group, material, seed=0)).to_onnx(side))
 
 
 def ratios(one: Session, other: Session, pixels: np.ndarray, rounds: int) -> tuple[float, float]:

@@ -1,39 +1,34 @@
 """A finished run -> a bundle: the ONNX file, what it is, canaries, and the statistics of every detector.
 
-The exported model is run by ONNX Runtime on the canary pictures and refused where it differs from the network that it
-came from.
+`proof.py` refuses a model that differs from the network that it came from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Bundle, Canary, Group, Manifest, sha256_hex, write_bundle
+from service.bundle import Bundle, Group, Manifest, sha256_hex, write_bundle
 from training.bundling.admission import fitted_file
-from training.bundling.canaries import canary_pictures, pixels_of
 from training.bundling.fit_detectors import detector_statistics
-from training.bundling.graph import OUTPUTS, Guard, check_parity
+from training.bundling.graph import Guard
 from training.bundling.own_figures import own_figures
 from training.bundling.own_pictures import OwnPictures, own_pictures
+from training.bundling.proof import Precision, prove
 from training.decision.statistic import MOS, Material, fit_statistic, held_out_of
 from training.detectors import Head
 from training.detectors.fitted import detectors_file
 from training.errors import SettingError
 from training.fitting.run import FinishedRun, load_run
-from training.model.half import convolve_in_half
-from training.model.onnx_graph import fold, to_onnx
+from training.model.onnx_extractor import OnnxExtractor
+from training.model.onnx_graph import fold
 from training.reproduction import Settings, change
-from training.scoring.session import Session
 from training.weights.efficientnet_lite import ORIGIN, packaged_file
-
-Precision = Literal["float32", "float16"]
 
 STATISTICS_SETTINGS = ("kl_templates", "odin_epsilon")
 PROVENANCE = (
@@ -76,28 +71,20 @@ def export(
     parts = run.split() if statistics or run.config.decide_by != MOS else None
     own = None if parts is None else own_pictures(run, folded, parts)
     statistic = None if own is None else fit_statistic(run.config.decide_by, folded.group, _material(own), seed=seed)
-    guard = Guard(folded, statistic)
-    model = to_onnx(guard, spec.height, OUTPUTS)
-    if precision == "float16":
-        model = convolve_in_half(model)
-    session = Session(model)
-    encoded = canary_pictures(session.run, spec)
-    pixels = np.stack([pixels_of(data, spec) for data in encoded.values()])
-    rows = session.run(pixels)
-    check_parity(guard, pixels, rows)
+    proven = prove(Guard(folded, statistic), spec, precision)
     head = Head(folded.flat.weight.detach().numpy(), folded.flat.bias.detach().numpy())
     learnt: dict[str, NDArray[Any]] = {}
     metrics: dict[str, Any] = {}
     if statistics and own and parts:
         learnt = detector_statistics(folded, head, own, spec, settings, seed)
         metrics = own_figures(run, folded, own, parts)
-    manifest = _manifest(run, settings, model, name=name, version=version, precision=precision)
+    manifest = _manifest(run, settings, proven.model, name=name, version=version, precision=precision)
     decision = None if statistic is None else statistic.described()
     return write_bundle(
         out,
         manifest=manifest.model_copy(update={"decision": decision, "metrics": metrics}),
-        model=model,
-        canaries=_canaries(encoded, rows),
+        model=proven.model,
+        canaries=proven.canaries,
         detectors=detectors_file(head, learnt),
         # Without the run's data what was fitted on is not known, and `calibrate` says so.
         fitted=None if parts is None else fitted_file(parts.fitted),
@@ -145,19 +132,8 @@ def _provenance(run: FinishedRun, settings: Settings) -> dict[str, Any]:
 
 def _origin(run: FinishedRun) -> str | None:
     """The weights that a run started from, without the path of the machine that had them."""
+    if isinstance(run.network.backbone, OnnxExtractor):
+        return run.network.backbone.origin
     if run.config.weights is None:
         return None
     return ORIGIN if run.config.weights == packaged_file() else run.config.weights.name
-
-
-def _canaries(encoded: dict[str, bytes], rows: dict[str, NDArray[Any]]) -> Sequence[Canary]:
-    return [
-        Canary(
-            name=name,
-            encoded=data,
-            class_index=int(rows["class_index"][i]),
-            score=float(rows["score"][i]),
-            others_scores=tuple(float(value) for value in rows["others_scores"][i]),
-        )
-        for i, (name, data) in enumerate(encoded.items())
-    ]

@@ -17,6 +17,7 @@ from training.data.pixels import Pictures
 from training.detectors import FitData, Head
 from training.detectors.fitted import fit_statistics
 from training.gradients.perturbation import epsilon
+from training.model.backbone import Backbone
 from training.model.network import Network
 from training.reproduction import Settings
 
@@ -40,6 +41,8 @@ def detector_statistics(
             settings.kl_templates,
         )
     )
+    if not isinstance(network.backbone, Backbone):
+        return statistics  # ODIN takes its step along a gradient, which a graph does not give; `evaluate` says so
     most = max(ODIN_LEAST, ODIN_PIXELS // spec.height**2)
     rows = np.random.default_rng(seed).permutation(len(held_out.data))[:most]
     pixels = Pictures(held_out.data, spec.jpeg_scale).read(np.sort(rows), spec.height)

@@ -40,6 +40,25 @@ Weights = Annotated[
         "by default ImageNet's of EfficientNet-Lite0 where the backbone is frozen."
     ),
 ]
+Extractor = Annotated[
+    str | None,
+    typer.Option(
+        help="Backbone's name, by default that of --weights; or onnx:FILE, a feature extractor of your own as an ONNX "
+        "graph: pictures in, features out."
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        help="What onnx:FILE wants subtracted from pixels / 255: one number or three, such as 0.5 or 127/255.",
+        show_default="of preprocessor_config.json beside FILE, else ImageNet's",
+    ),
+]
+Std = Annotated[str | None, typer.Option(help="What it wants the rest divided by.", show_default="likewise")]
+FeatureOutput = Annotated[
+    str | None,
+    typer.Option(help="The value of onnx:FILE that holds the features.", show_default="its only output"),
+]
 Side = Annotated[
     int | None,
     typer.Option(

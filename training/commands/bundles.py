@@ -27,6 +27,13 @@ def export(
         typer.Option(help="Of the convolutions; float16 is for GPUs, as a bundle of its own with its own calibration."),
     ] = "float32",
     setting: Setting = None,
+    authors_checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="In place of --run: the MOS authors' fine-tuned ImageNet checkpoint, .pth.tar."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="With it: side of the model's input, in pixels.", show_default="480", min=1)
+    ] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="For --triton: a bundle that is there already, in place of --run.")
     ] = None,
@@ -38,6 +45,10 @@ def export(
     """Write the bundle of a finished run, uncalibrated; or a bundle's entry of a Triton model repository."""
     from service.bundle import read_bundle
 
+    if size is not None and authors_checkpoint is None:
+        raise SettingError("--size is for --authors-checkpoint; a run and a bundle have their own.")
+    if authors_checkpoint is not None and (decide_by is not None or setting):
+        raise SettingError("Nothing is fitted for --authors-checkpoint; leave out --decide-by and --setting.")
     if bundle is not None and triton is not None and run is None:
         done = read_bundle(bundle)
     elif run is not None and out is not None and name is not None and bundle is None:
@@ -54,8 +65,17 @@ def export(
             precision=precision,
         )
         announce(f"wrote {done.path}")
+    elif authors_checkpoint is not None and out is not None and name is not None and run is None and bundle is None:
+        from training.bundling.authors import SIDE, export_authors
+
+        side = size or SIDE
+        done = export_authors(authors_checkpoint, out, name=name, version=version, side=side, precision=precision)
+        announce(f"wrote {done.path}; calibrate it on ImageNet's validation pictures")
     else:
-        raise SettingError("Name --run, --out and --name to export a run, or --bundle and --triton for a bundle.")
+        raise SettingError(
+            "Name --run, --out and --name to export a run, --authors-checkpoint in place of --run for theirs, or "
+            "--bundle and --triton for a bundle."
+        )
     if triton is not None:
         from training.bundling.triton import write_triton_entry
 

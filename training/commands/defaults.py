@@ -16,6 +16,7 @@ from training.decision.statistic import MOS
 from training.model.backbone import Backbone
 from training.model.backbones import backbone
 from training.model.efficientnet_lite import LITE0
+from training.weights.own_graph.reading import is_own_graph
 
 DECIDES_OWN = "mos+logit+residual+cosine"
 """For heads on a frozen backbone, which are how people's own folders are fitted: MOS with what it lacks."""
@@ -39,10 +40,10 @@ def shares(pictures: int, *, paper: bool) -> tuple[float, float]:
 def decide_by(name: str, *, paper: bool, on_features: bool) -> str:
     """The statistic that decides: the join for heads alone on features that know the world.
 
-    MOS where the network itself was fitted, and so learnt what *others* are, and on the features of other backbones:
-    on those of the small one that ships it was clearly ahead.
+    Those are ImageNet's, and a person's own. MOS where the network itself was fitted, and so learnt what *others* are,
+    and on the features of other backbones: on those of the small one that ships it was clearly ahead.
     """
-    return DECIDES_OWN if name == LITE0 and on_features and not paper else MOS
+    return DECIDES_OWN if (name == LITE0 or is_own_graph(name)) and on_features and not paper else MOS
 
 
 def backbone_rate(name: str) -> float:

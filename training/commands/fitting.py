@@ -11,15 +11,19 @@ import typer
 from training.commands import (
     Bf16,
     DecideBy,
+    Extractor,
+    FeatureOutput,
     Follow,
     GroupBy,
     HalfFeatures,
     JpegScale,
+    Mean,
     Scale,
     Seed,
     Setting,
     Side,
     Source,
+    Std,
     Weights,
     Workers,
     announce,
@@ -56,8 +60,11 @@ def train(
     online: Annotated[
         bool, typer.Option(help="Run a frozen backbone anew at each step: exact under augmentation, and slow.")
     ] = False,
-    backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
+    backbone: Extractor = None,
     weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    feature_output: FeatureOutput = None,
     grouping: Annotated[
         str | None,
         typer.Option(help="taxonomy:NAME|FILE, folders, clusters:K or random:K; by default folders, else clusters."),
@@ -167,6 +174,7 @@ def train(
     }
     with process_group():
         name, start = options.starting_point(blocks, backbone, weights)
+        graph, size = options.own_graph(name, start, size, mean=mean, std=std, output=feature_output)
         decides = options.decide_by(decide_by, defaults.decide_by(name, paper=as_paper, on_features=on_features))
         substitutes = settings.unreadable == "official"
         whole, seen = read_checked(data, substitutes=substitutes, seed=seed, warn=options.warn)
@@ -204,6 +212,7 @@ def train(
             decide_by=decides,
             group_by=group_by,
             jpeg_scale=jpeg_scale.value,
+            graph=graph,
         )
         train_network(config, whole, thumbnails, calibration_needs=minimum_count(0.95, 0.95), workers=workers)
         first = rank() == 0
@@ -217,8 +226,11 @@ def train(
 def features(
     data: Annotated[Path, typer.Option(help="Folder of class folders, of super-class folders, or a list file.")],
     out: Annotated[Path, typer.Option(help="Folder of the cache; an interrupted one there is continued.")],
+    backbone: Extractor = None,
     weights: Weights = None,
-    backbone: Annotated[str | None, typer.Option(help="Backbone's name; by default that of --weights.")] = None,
+    mean: Mean = None,
+    std: Std = None,
+    feature_output: FeatureOutput = None,
     size: Side = None,
     jpeg_scale: JpegScale = Scale.REDUCED,
     views: Annotated[int, typer.Option(help="Views: as served, mirrored, and augmented from the third on.", min=1)] = 2,
@@ -234,19 +246,16 @@ def features(
     from training.data.sets import read_data_set
     from training.distributed import process_group, rank
     from training.fitting.extraction import Views, cached_features
-    from training.model.backbones import backbone as build
-    from training.weights.reading import read_backbone
+    from training.weights.extractors import read_extractor
 
     with process_group():
         name, start = options.starting_point(0, backbone, weights)
-        extractor = build(name)
-        assert start is not None, "a frozen backbone always has weights. This is a bug."
-        read_backbone(start, extractor)
+        graph, size = options.own_graph(name, start, size, mean=mean, std=std, output=feature_output)
         pictures = read_data_set(data)
         side, _ = options.sizes(size, name, start, pictures, cropped=False)
         cached = cached_features(
             out,
-            extractor,
+            read_extractor(name, start, graph, side),
             Pictures(pictures, jpeg_scale.value),
             side,
             Views(views, augmentation=augmentation.value, seed=seed),

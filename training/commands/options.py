@@ -20,9 +20,12 @@ from training.fitting import hyperrule, recipes
 from training.fitting.recipes import Recipe
 from training.fitting.run import CONFIG_NAME
 from training.model.efficientnet_lite import LITE0
+from training.model.onnx_extractor import PREFIX
 from training.progress import say
 from training.reproduction import Settings
 from training.weights.efficientnet_lite import PACKAGE, packaged_file
+from training.weights.own_graph.normalisation import channels
+from training.weights.own_graph.reading import GraphOptions, is_own_graph, read_own_graph
 from training.weights.reading import backbone_name, find_weights
 from training.weights.shipped import SHIPPED_BUNDLE
 
@@ -61,6 +64,8 @@ def starting_point(blocks: int | None, backbone: str | None, weights: str | None
     Raises UnknownBackbone where the name is neither given nor told by the weights, SettingError for a frozen backbone
     without weights.
     """
+    if backbone is not None and is_own_graph(backbone):
+        return _own_graph(Path(backbone.removeprefix(PREFIX)), blocks, weights)
     if weights is None and backbone == LITE0:
         weights = LITE0
     if weights is None and blocks == 0 and backbone is None:
@@ -76,6 +81,35 @@ def starting_point(blocks: int | None, backbone: str | None, weights: str | None
     wait_for_all()
     source = find_weights(weights)
     return backbone or backbone_name(source), source
+
+
+def _own_graph(file: Path, blocks: int | None, weights: str | None) -> tuple[str, Path]:
+    if weights is not None:
+        raise SettingError(f"{file} holds its own weights; leave out --weights.")
+    if blocks != 0:
+        raise SettingError(f"{file} is an ONNX graph, which is not fitted itself; leave out --open-blocks.")
+    return f"{PREFIX}{file.name}", file.resolve()
+
+
+def own_graph(
+    name: str, weights: Path | None, size: int | None, *, mean: str | None, std: str | None, output: str | None
+) -> tuple[GraphOptions | None, int | None]:
+    """What was typed of a person's own graph and the side that it takes, in pixels; of another backbone, None and
+    `size`.
+
+    The graph is tried before anything long begins, and what was assumed of it is said. Raises SettingError for options
+    that only such a graph has, GraphError for one that cannot be a backbone.
+    """
+    if weights is None or not is_own_graph(name):
+        typed = {"mean": mean, "std": std, "feature-output": output}
+        if option := next((option for option, value in typed.items() if value is not None), None):
+            raise SettingError(f"--{option} is for --backbone onnx:FILE; leave it out, or name such a backbone.")
+        return None, size
+    options = GraphOptions(channels("mean", mean), channels("std", std), output)
+    extractor = read_own_graph(weights, options, size)
+    if rank() == 0:
+        say(f"a backbone of your own, {extractor.feature_size} features: {extractor.origin}")
+    return options, extractor.side
 
 
 def _own_default() -> str:
@@ -154,6 +188,9 @@ def sizes(size: int | None, name: str, weights: Path | None, data: DataSet, *, c
     has for pictures of these sizes; else, for a recipe that crops, BiT-HyperRule's for the data's first picture, and
     32 for one that does not. Raises SettingError for a side that the backbone cannot take.
     """
+    if is_own_graph(name):
+        assert size is not None, "`own_graph` knows it. This is a bug."
+        return size, hyperrule.side_before_crop(size) if cropped else size
     if size is None and weights is not None:
         size = _trained_size(weights)
     if size is None and (size := defaults.side(name, data)) is not None and rank() == 0:

@@ -99,6 +99,7 @@ def _gradient_pass(
         raise DataError("it needs gradients; install torch (extra `training`) or leave it out.")
     from training.gradients import network as rebuilt
 
+    network = rebuilt.rebuild(bundle, head)
     if name == "odin":
         chosen = "epsilon" in statistics and _exported(bundle).odin_epsilon == "corrected"
         if settings.odin_epsilon == "corrected" and not chosen:
@@ -106,10 +107,9 @@ def _gradient_pass(
                 f"the bundle's {FILE_NAME} has no step chosen on held-out pictures; "
                 "export it with --setting odin_epsilon=corrected, or use --setting odin_epsilon=paper."
             )
-        return {"perturbed_logits": rebuilt.odin_pass(rebuilt.rebuild(bundle, head), statistics, settings.odin_epsilon)}
+        return {"perturbed_logits": rebuilt.odin_pass(network, statistics, settings.odin_epsilon)}
     if fit_on is None:
         raise DataError("as the paper has it, it is fitted on pictures; name a labelled set with --fit.")
-    network = rebuilt.rebuild(bundle, head)
     return {"mahalanobis": rebuilt.mahalanobis_pass(network, bundle, fit_on, id_data, settings)}
 
 

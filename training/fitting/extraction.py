@@ -6,7 +6,6 @@ heads are fitted on the very features that they will meet.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from training.data.augment import AUGMENTATIONS, crop, draw_crop
 from training.data.pixels import PictureSource
 from training.distributed import device, rank, wait_for_all, world_size
 from training.fitting.feature_cache import CHUNK, CacheWriter, chunk_rows, missing, open_cache, read_cache
-from training.model.backbone import Backbone
-from training.model.onnx_graph import FeaturesOnly, fold, to_onnx
+from training.model.backbone import Backbone, FeatureExtractor
+from training.model.onnx_graph import fold
 from training.progress import track
 from training.scoring.session import Session
 
@@ -81,21 +80,21 @@ class ViewReader:
 
 
 def extract(
-    backbone: Backbone, pictures: PictureSource, side: int, *, bf16: bool = False, workers: int | None = None
+    backbone: FeatureExtractor, pictures: PictureSource, side: int, *, bf16: bool = False, workers: int | None = None
 ) -> Iterator[Tensor]:
     """Features of every picture as it is served, in order: float32 (n, D) at a time, so that none need be kept.
 
-    By torch, since a backbone that is being fitted changes from one call to the next.
+    By the backbone as it is: one that is being fitted changes from one call to the next.
     """
     chunks = range(-(-len(pictures) // CHUNK))
     reader = ViewReader(pictures, side, Views(), np.ones((1, len(chunks)), np.bool_))
-    run = _by_torch(backbone, bf16)
+    run = _as_it_is(backbone, bf16)
     for (images,) in track(loader.read(reader, chunks, workers=workers), len(chunks), "extracting features"):
         yield torch.from_numpy(run(images))
 
 
 def extract_all(
-    backbone: Backbone, pictures: PictureSource, side: int, *, bf16: bool = False, workers: int | None = None
+    backbone: FeatureExtractor, pictures: PictureSource, side: int, *, bf16: bool = False, workers: int | None = None
 ) -> Tensor:
     """Features of every picture as it is served, in memory: float32 (N, D)."""
     chunks = extract(backbone, pictures, side, bf16=bf16, workers=workers)
@@ -104,7 +103,7 @@ def extract_all(
 
 def cached_features(
     folder: Path,
-    backbone: Backbone,
+    backbone: FeatureExtractor,
     pictures: PictureSource,
     side: int,
     views: Views | None = None,
@@ -135,16 +134,6 @@ def cached_features(
     return read_cache(folder)
 
 
-def weights_sha256(backbone: Backbone) -> str:
-    """A hash of every weight of a backbone."""
-    digest = hashlib.sha256()
-    for name, value in backbone.state_dict().items():
-        digest.update(name.encode())
-        # 0 is added because the average of a run's weights turns -0.0 into 0.0, which is the same weight.
-        digest.update((value.cpu().contiguous() + 0).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def class_means(features: Iterator[Tensor], labels: NDArray[np.int64], class_count: int) -> NDArray[np.float32]:
     """Mean feature of each class, (C, D), of features (n, D) that come in the order of `labels` (N,)."""
     sums, start = torch.zeros(()), 0
@@ -158,13 +147,15 @@ def class_means(features: Iterator[Tensor], labels: NDArray[np.int64], class_cou
     return means
 
 
-def _key(backbone: Backbone, pictures: PictureSource, side: int, views: Views, *, bf16: bool) -> dict[str, object]:
+def _key(
+    backbone: FeatureExtractor, pictures: PictureSource, side: int, views: Views, *, bf16: bool
+) -> dict[str, object]:
     """What the features of a cache are of; the recipe of the views counts from the first augmented one on."""
     recipe = [views.load_side or side, views.augmentation, views.seed]
     return {
         "data": pictures.fingerprint(),
         "preprocess_sha256": InputSpec(height=side, width=side, jpeg_scale=pictures.jpeg_scale).sha256,
-        "weights_sha256": weights_sha256(backbone),
+        "weights_sha256": backbone.sha256(),
         "views": views.count,
         "view_recipe": recipe if views.count > 2 else None,
         "bf16": bf16,
@@ -188,13 +179,13 @@ def _fill(
             written.result()
 
 
-def extractor(backbone: Backbone, side: int, pictures: int, *, bf16: bool = False) -> Extractor:
+def extractor(backbone: FeatureExtractor, side: int, pictures: int, *, bf16: bool = False) -> Extractor:
     """A frozen backbone as it will be served: on ONNX Runtime on a CPU, by torch on a GPU, in bfloat16, or for few
-    pictures.
+    pictures. What is a graph already always runs on ONNX Runtime.
     """
-    if bf16 or device().type != "cpu" or pictures < WORTH_AN_EXPORT:
-        return _by_torch(fold(backbone), bf16)
-    session = Session(to_onnx(fold(FeaturesOnly(backbone)), side, ["features"]))
+    if isinstance(backbone, Backbone) and (bf16 or device().type != "cpu" or pictures < WORTH_AN_EXPORT):
+        return _as_it_is(fold(backbone), bf16)
+    session = Session(backbone.to_onnx(side))
 
     def run(images: Tensor) -> NDArray[np.float32]:
         features: NDArray[np.float32] = session.run(images.numpy())["features"]
@@ -203,12 +194,13 @@ def extractor(backbone: Backbone, side: int, pictures: int, *, bf16: bool = Fals
     return run
 
 
-def _by_torch(backbone: Backbone, bf16: bool) -> Extractor:
-    backbone.to(device()).eval()
+def _as_it_is(backbone: FeatureExtractor, bf16: bool) -> Extractor:
+    if isinstance(backbone, Backbone):
+        backbone.to(device()).eval()
 
     def run(images: Tensor) -> NDArray[np.float32]:
         with torch.no_grad(), torch.autocast(device().type, torch.bfloat16, enabled=bf16):
-            features: Tensor = backbone(backbone.normalise(images.to(device(), non_blocking=True)))
+            features = backbone.features(images.to(device(), non_blocking=True))
         of_all: NDArray[np.float32] = features.float().cpu().numpy()
         return of_all
 

@@ -7,6 +7,7 @@ calibration.txt   pictures held out for the threshold, as a list file
 validation.txt    pictures held out for choices
 checkpoint.pt     the state to resume from
 network.pt        the weights, once finished
+backbone.onnx     the frozen backbone, where it is a graph of one's own
 bundle/           what is served, once exported
 """
 
@@ -33,12 +34,16 @@ from training.files import replacing, write_text
 from training.fitting import checkpoint
 from training.fitting.recipes import Recipe
 from training.grouping.groups import Grouping
+from training.model.backbone import FeatureExtractor
 from training.model.backbones import backbone
 from training.model.network import Network
+from training.model.onnx_extractor import OnnxExtractor, load_extractor
 from training.reproduction import Settings, restored
+from training.weights.own_graph.reading import GraphOptions, is_own_graph
 
 CONFIG_NAME = "config.json"
 NETWORK_NAME = "network.pt"
+GRAPH_NAME = "backbone.onnx"
 SPLIT_NAME = "split.npz"
 CALIBRATION_NAME = "calibration.txt"
 VALIDATION_NAME = "validation.txt"
@@ -69,6 +74,7 @@ class RunConfig:
     decide_by: str = "mos"  # the statistic that decides, its parts joined by +
     group_by: str | None = None  # the pattern that tells a picture's series from its path
     jpeg_scale: JpegScale = "full"  # how JPEGs are decoded, by the bundle too
+    graph: GraphOptions | None = None  # of a backbone that is a graph of one's own
 
     @property
     def on_features(self) -> bool:
@@ -183,7 +189,9 @@ def _write_split(parts: Split, file: Path) -> None:
 
 
 def close_run(folder: Path, network: Network) -> None:
-    """Write the weights of the finished run."""
+    """Write the weights of the finished run, those of a backbone that is a graph first."""
+    if isinstance(network.backbone, OnnxExtractor):
+        network.backbone.save(folder / GRAPH_NAME)
     checkpoint.save({"network": network.state_dict()}, folder / NETWORK_NAME)
 
 
@@ -194,15 +202,20 @@ def load_run(folder: Path) -> FinishedRun:
     groups, classes, fingerprint = (saved.pop(name) for name in ("groups", "classes", "data_fingerprint"))
     foreign = saved.pop("outlier_fingerprints", {})
     grouping = Grouping(tuple(group["name"] for group in groups), tuple(tuple(group["classes"]) for group in groups))
-    network = Network(backbone(saved["backbone"]), grouping)
+    network = Network(_backbone(folder, saved["backbone"]), grouping)
     network.load_state_dict(weights)
     return FinishedRun(folder, _config(saved), tuple(classes), grouping, fingerprint, foreign, network.eval())
+
+
+def _backbone(folder: Path, name: str) -> FeatureExtractor:
+    return load_extractor(folder / GRAPH_NAME) if is_own_graph(name) else backbone(name)
 
 
 def _config(saved: dict[str, Any]) -> RunConfig:
     paths = {name: saved.get(name) and Path(saved[name]) for name in ("data", "out", "weights", "features", "teacher")}
     lists = {"outliers": tuple(saved.get("outliers", ()))}
-    nested = {"recipe": Recipe(**saved["recipe"]), "settings": restored(saved["settings"])}
+    graph = saved.get("graph") and GraphOptions(**saved["graph"])
+    nested = {"recipe": Recipe(**saved["recipe"]), "settings": restored(saved["settings"]), "graph": graph}
     return RunConfig(**{**saved, **paths, **nested, **lists})
 
 

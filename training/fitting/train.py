@@ -20,7 +20,7 @@ from training.data.series import by_features, by_thumbnails, find_series
 from training.data.sets import DataSet
 from training.data.splits import Split
 from training.distributed import one_thread, rank
-from training.errors import GroupingError, SettingError
+from training.errors import GroupingError
 from training.fitting.batches import feature_batches, picture_batches
 from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
 from training.fitting.feature_cache import CHUNK
@@ -29,11 +29,10 @@ from training.fitting.run import RunConfig, close_run, open_run
 from training.fitting.teacher import read_teacher
 from training.grouping.groups import Grouping, warnings
 from training.grouping.strategies import grouping_of
-from training.model.backbone import Backbone
-from training.model.backbones import backbone
+from training.model.backbone import FeatureExtractor
 from training.model.network import Heads, Network
 from training.progress import say
-from training.weights.reading import read_backbone
+from training.weights.extractors import read_extractor
 
 MOST_PROCEDURAL = 1_000_000  # that a run on pictures can meet; each is made when it is asked for
 PROCEDURAL_FEATURES = 4_000  # that are made and run through a frozen backbone once
@@ -82,20 +81,15 @@ def train(
         close_run(config.out, fitted)
 
 
-def starting_backbone(config: RunConfig) -> Backbone:
+def starting_backbone(config: RunConfig) -> FeatureExtractor:
     """The backbone that a run starts with, the blocks that it fits open. Raises SettingError for more than it has."""
-    extractor = backbone(config.backbone)
-    if config.weights is not None:
-        read_backbone(config.weights, extractor)
-    blocks, available = config.open_blocks, extractor.block_count
-    if blocks is not None and blocks > available:
-        raise SettingError(f"{config.backbone} has {available} blocks; open 0 to {available} of them, or all.")
-    extractor.open(blocks)
+    extractor = read_extractor(config.backbone, config.weights, config.graph, config.size)
+    extractor.open(config.open_blocks)
     return extractor
 
 
 def frozen_features(
-    config: RunConfig, extractor: Backbone, data: DataSet, workers: int | None = None
+    config: RunConfig, extractor: FeatureExtractor, data: DataSet, workers: int | None = None
 ) -> NDArray[np.floating]:
     """All views of all pictures, (V, N, D): the backbone runs once over each instead of once an epoch."""
     return cached_features(
@@ -111,7 +105,11 @@ def frozen_features(
 
 
 def _grouping(
-    config: RunConfig, extractor: Backbone, parts: Split, features: NDArray[np.floating] | None, workers: int | None
+    config: RunConfig,
+    extractor: FeatureExtractor,
+    parts: Split,
+    features: NDArray[np.floating] | None,
+    workers: int | None,
 ) -> Grouping:
     def means() -> NDArray[np.float32]:
         """Mean feature of each class (C, D) from the backbone that the run starts with, over the fitted pictures."""
@@ -151,7 +149,7 @@ def _announce(name: str, grouping: Grouping, parts: Split, doubtful: Sequence[st
 
 
 def foreign_features(
-    config: RunConfig, extractor: Backbone, outliers: Outliers, fitted: DataSet, workers: int | None = None
+    config: RunConfig, extractor: FeatureExtractor, outliers: Outliers, fitted: DataSet, workers: int | None = None
 ) -> list[tuple[NDArray[np.floating], int]]:
     """Features of the foreign pictures of a run on a frozen backbone, (1, M, D), and how many stand in a batch.
 
@@ -169,7 +167,7 @@ def _procedural(config: RunConfig, count: int, fitted: DataSet) -> Procedural:
 
 
 def _foreign_cache(
-    config: RunConfig, extractor: Backbone, source: PictureSource, workers: int | None
+    config: RunConfig, extractor: FeatureExtractor, source: PictureSource, workers: int | None
 ) -> NDArray[np.floating]:
     kind = PROCEDURAL if isinstance(source, Procedural) else "photographs"
     return cached_features(

@@ -65,7 +65,7 @@ class Layered:
 
     def score(self, network: Network, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """uint8 (N, H, W, 3) -> -P(attacked), (N,), higher = in-distribution."""
-        columns = layer_scores(network.backbone, self.taps, _images(network, pixels), self.epsilon)
+        columns = layer_scores(network.differentiable, self.taps, _images(network, pixels), self.epsilon)
         return _inlier_score(self.regression, columns)
 
 
@@ -88,14 +88,14 @@ def fit(
     """
     if len(held_out) < 20:
         raise DataError(f"{len(held_out)} held-out pictures are too few for the regression; hold at least 20 out.")
-    taps = fit_taps(network.backbone, (_images(network, pixels) for pixels in train), train_labels)
+    taps = fit_taps(network.differentiable, (_images(network, pixels) for pixels in train), train_labels)
     clean = _images(network, held_out)
     low = 0.0 if clamp == "official" else -1.0  # the authors clamp as if pictures were in [0, 1]
     attacked = attack(network, clean, torch.from_numpy(held_out_labels), low=low)
     best: tuple[float, Layered] | None = None
     for epsilon in EPSILONS:
-        clean_scores = layer_scores(network.backbone, taps, clean, epsilon)
-        attacked_scores = layer_scores(network.backbone, taps, attacked, epsilon)
+        clean_scores = layer_scores(network.differentiable, taps, clean, epsilon)
+        attacked_scores = layer_scores(network.differentiable, taps, attacked, epsilon)
         regression = _regress(clean_scores[::2], attacked_scores[::2])
         error = _fpr95(_inlier_score(regression, clean_scores[1::2]), _inlier_score(regression, attacked_scores[1::2]))
         if best is None or error < best[0]:
@@ -158,14 +158,15 @@ def attack(network: Network, images: Tensor, labels: Tensor, *, low: float) -> T
     attacked = []
     for batch, truth in zip(_batches(images), _batches(labels.to(images.device)), strict=True):
         start = batch.detach().requires_grad_()
-        loss = F.cross_entropy(network.flat(network.backbone(start)), truth, reduction="sum")
+        loss = F.cross_entropy(network.flat(network.differentiable(start)), truth, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, start)
         attacked.append(step(batch, gradient, -ATTACK).clamp(low, 1.0))
     return torch.cat(attacked)
 
 
 def _images(network: Network, pixels: NDArray[np.uint8]) -> Tensor:
-    return network.backbone.normalise(torch.from_numpy(np.ascontiguousarray(pixels)).to(network.flat.weight.device))
+    images = torch.from_numpy(np.ascontiguousarray(pixels)).to(network.flat.weight.device)
+    return network.differentiable.normalise(images)
 
 
 def _batches(rows: Tensor) -> tuple[Tensor, ...]:

@@ -15,11 +15,13 @@ from training.data.pixels import Pictures, read_ahead
 from training.data.sets import DataSet, read_data_set
 from training.data.splits import hold_out
 from training.detectors import Head, Pass, Statistics
+from training.errors import SettingError
 from training.gradients import layered_mahalanobis as layered
 from training.gradients.perturbation import PUBLISHED_EPSILON, perturbed_logits
 from training.grouping.groups import Grouping
 from training.model.backbones import backbone
 from training.model.network import Network
+from training.model.onnx_extractor import PREFIX
 from training.reproduction import Settings, Source
 from training.weights.reading import read_backbone
 
@@ -28,11 +30,18 @@ HELD_OUT = 1000  # pictures for the regression of the layered Mahalanobis, as in
 
 
 def rebuild(bundle: Bundle, head: Head) -> Network:
-    """The backbone of the exported model with the flat head; the group head is left at zero."""
+    """The backbone of the exported model with the flat head; the group head is left at zero.
+
+    Raises SettingError where the backbone came as a graph.
+    """
+    name = bundle.manifest.backbone
+    if name.startswith(PREFIX):
+        raise SettingError(f"it needs gradients, and {name} is an ONNX graph, which gives none.")
     groups = bundle.manifest.groups
     grouping = Grouping(tuple(group.name for group in groups), tuple(tuple(group.classes) for group in groups))
-    network = Network(backbone(bundle.manifest.backbone), grouping).eval().requires_grad_(False)
-    read_backbone(bundle.path, network.backbone)
+    extractor = backbone(name)
+    read_backbone(bundle.path, extractor)
+    network = Network(extractor, grouping).eval().requires_grad_(False)
     network.flat.load_state_dict({"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)})
     return network
 

@@ -62,15 +62,16 @@ def perturbed_logits(
 
 
 def _batch(network: Network, pixels: Tensor, epsilon: float, temperature: float) -> Tensor:
-    images = network.backbone.normalise(pixels.to(network.flat.weight.device))
+    backbone = network.differentiable
+    images = backbone.normalise(pixels.to(network.flat.weight.device))
     if epsilon:
         images.requires_grad_()
-        logits = network.flat(network.backbone(images))
+        logits = network.flat(backbone(images))
         loss = F.cross_entropy(logits / temperature, logits.argmax(dim=1), reduction="sum")
         (gradient,) = torch.autograd.grad(loss, images)
         images = step(images.detach(), gradient, epsilon)
     with torch.no_grad():
-        moved: Tensor = network.flat(network.backbone(images))
+        moved: Tensor = network.flat(backbone(images))
     return moved.cpu()
 
 

@@ -1,4 +1,4 @@
-"""What is fitted: the BiT backbone, the group softmax with its *others* classes, and both heads on one backbone.
+"""What is fitted: a backbone, the group softmax with its *others* classes, and both heads on that backbone.
 
-Begin with `network.py`.
+Begin with `network.py`; `backbone.py` says what any feature extractor must be able to.
 """

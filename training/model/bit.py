@@ -16,10 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.model.backbone import Backbone
-from training.model.convolution import is_fitted_on_cpu, pointwise
-
-STANDARDISATION_EPS = 1e-10
-"""Google's value. timm and transformers use 1e-8, which moves the features by about 1e-6."""
+from training.model.convolution import StdConv2d
 
 
 @dataclass(frozen=True)
@@ -53,22 +50,6 @@ KNOWN_BITS: dict[str, BitConfig] = {
     "R26-s2": BitConfig((2, 2, 2, 2), width=128, norm_groups=8, root_stride=2),
     "R35-s2": BitConfig((2, 3, 3, 3), width=128, norm_groups=8, root_stride=2),
 }
-
-
-class StdConv2d(nn.Conv2d):
-    """A convolution whose weights have mean 0 and (biased) variance 1 over each output channel's fan-in."""
-
-    def standardised_weight(self) -> Tensor:
-        """The weight that is convolved with, (C_out, C_in, kH, kW)."""
-        fan_in = self.weight[0].numel()
-        # A layer norm over the fan-in is the standardisation, fused in both directions.
-        return F.layer_norm(self.weight.flatten(1), (fan_in,), eps=STANDARDISATION_EPS).view_as(self.weight)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        weight = self.standardised_weight()
-        if self.kernel_size == (1, 1) and is_fitted_on_cpu(x):
-            return pointwise(x, weight, self.stride)
-        return F.conv2d(x, weight, None, self.stride, self.padding)
 
 
 class Bottleneck(nn.Module):

@@ -12,11 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx
+import onnx.shape_inference
 from onnx import NodeProto, TensorProto, helper
+
+from training.errors import ExportError
 
 
 def convolve_in_half(model: bytes) -> bytes:
-    """The same graph with each convolution between casts to float16 and back; inputs and outputs keep their types."""
+    """The same graph with each convolution between casts to float16 and back; inputs and outputs keep their types.
+
+    Raises ExportError for a graph of a person's own in which that is impossible.
+    """
     proto = onnx.load_from_string(model)
     graph = proto.graph
     constants = {tensor.name for tensor in graph.initializer}
@@ -30,7 +36,12 @@ def convolve_in_half(model: bytes) -> bytes:
     used = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
     del graph.node[:]
     graph.node.extend(node for node in nodes if used.intersection(node.output))
-    onnx.checker.check_model(proto, full_check=True)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            "The graph's convolutions cannot be put in float16, as when they are already; leave out --precision."
+        ) from error
     serialised: bytes = proto.SerializeToString()
     return serialised
 

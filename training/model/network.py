@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.grouping.groups import Grouping
-from training.model.backbone import Backbone
+from training.model.backbone import Backbone, FeatureExtractor
 from training.model.group_softmax import FOREIGN, GroupHead
 
 
@@ -67,12 +67,17 @@ def flat_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Network(Heads):
-    """The heads with the backbone that makes their features: uint8 (N, H, W, 3) pictures -> (N, D) features."""
+    """The heads with what makes their features: uint8 (N, H, W, 3) pictures -> (N, D) features."""
 
-    def __init__(self, backbone: Backbone, grouping: Grouping, *, zero_heads: bool = True) -> None:
+    def __init__(self, backbone: FeatureExtractor, grouping: Grouping, *, zero_heads: bool = True) -> None:
         super().__init__(backbone.feature_size, grouping, zero=zero_heads)
         self.backbone = backbone
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        features: Tensor = self.backbone(self.backbone.normalise(images))
-        return features
+        return self.backbone.features(images)
+
+    @property
+    def differentiable(self) -> Backbone:
+        """The backbone, for what takes gradients through it."""
+        assert isinstance(self.backbone, Backbone), "a graph gives no gradients. This is a bug."
+        return self.backbone

@@ -10,35 +10,24 @@ import copy
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 import onnx
+import onnx.compose
+import onnx.version_converter
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.errors import ExportError
-from training.model.backbone import Backbone
-from training.model.bit import StdConv2d
+from training.model.convolution import StdConv2d
 
 Module = TypeVar("Module", bound=nn.Module)
 
 OPSET = 20
-
-
-class FeaturesOnly(nn.Module):
-    """A backbone from pixels: uint8 (N, H, W, 3) -> (N, D)."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        features: Tensor = self.backbone(self.backbone.normalise(images))
-        return features
 
 
 def fold(module: Module) -> Module:
@@ -47,7 +36,7 @@ def fold(module: Module) -> Module:
     for parent in list(folded.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, StdConv2d):
-                setattr(parent, name, _plain(child))
+                setattr(parent, name, child.plain())
             elif isinstance(child, nn.GroupNorm):
                 setattr(parent, name, FoldedNorm(child))
     with torch.no_grad():
@@ -83,36 +72,22 @@ class FoldedNorm(nn.Module):
         return F.conv2d(normalised, self.weight, self.bias, groups=channels)
 
 
-def _plain(conv: StdConv2d) -> nn.Conv2d:
-    plain = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        bias=False,
-    )
-    with torch.no_grad():
-        plain.weight.copy_(conv.standardised_weight())
-    return plain
+def to_onnx(folded: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> bytes:
+    """A folded module as one ONNX file with a dynamic batch; `inputs` are examples (n, ...), by name, in their order.
 
-
-def to_onnx(folded: nn.Module, side: int, outputs: Sequence[str]) -> bytes:
-    """A folded module of pictures `images`, uint8 (N, side, side, 3), as one ONNX file with a dynamic batch.
-
-    Raises ExportError where the exporter gives nothing.
+    Initializers are named as the module's parameters. Raises ExportError where the exporter gives nothing.
     """
-    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     # The exporter misses torchvision, which nothing here needs, and uses parts of torch that warn of their own end.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    batch = {0: torch.export.Dim("batch")}
     # Without gradients, or convolutions would be traced in the form that they are fitted in.
     with warnings.catch_warnings(action="ignore"), torch.no_grad():
         program = torch.onnx.export(
             folded.eval(),
-            (example,),
-            input_names=["images"],
+            tuple(inputs.values()),
+            input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            dynamic_shapes=(batch,) * len(inputs),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -120,24 +95,82 @@ def to_onnx(folded: nn.Module, side: int, outputs: Sequence[str]) -> bytes:
     if program is None:
         raise ExportError("The exporter returned no model; report the versions of torch and onnxscript.")
     model = program.model_proto
-    _name_backbone(model)
     _store_half(model)
-    del model.graph.value_info[:]  # types noted before the weights became float16
-    for node in model.graph.node:
-        del node.metadata_props[:]  # the exporter's notes hold source paths
+    forget_notes(model)
     onnx.checker.check_model(model, full_check=True)
     serialised: bytes = model.SerializeToString()
     return serialised
 
 
-def _name_backbone(model: onnx.ModelProto) -> None:
-    """Initializers are named as the network's parameters; strip the wrapper's prefix."""
-    prefix = "network."
-    renamed = {t.name: t.name.removeprefix(prefix) for t in model.graph.initializer if t.name.startswith(prefix)}
-    for tensor in model.graph.initializer:
-        tensor.name = renamed.get(tensor.name, tensor.name)
-    for node in model.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
+def forget_notes(model: onnx.ModelProto) -> None:
+    """Leave out what an exporter noted beside the graph: source paths, and types that later changes make wrong."""
+    del model.graph.value_info[:]
+    for noted in (*model.graph.node, *model.graph.input, *model.graph.output):
+        del noted.metadata_props[:]
+        noted.doc_string = ""
+    del model.metadata_props[:]
+
+
+def at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The model by the rules of a later opset; itself where it follows them already.
+
+    Raises ExportError where ONNX's converter cannot.
+    """
+    if opset_of(model) == opset:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except Exception as error:  # the converter's own, ONNX's checker's and whatever their C++ throws
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(
+            f"A graph of opset {opset_of(model)} cannot be converted to opset {opset} ({reason}); "
+            f"export it with opset {OPSET}."
+        ) from error
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that a model was written by."""
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), OPSET)
+
+
+def chain(first: bytes, second: bytes, outputs: Sequence[str]) -> bytes:
+    """One graph of two: the second reads `features` from the first. `outputs` of both, `features` too, in this order.
+
+    Inputs, outputs and parameters keep their names, which no two of them share.
+    """
+    head, tail = onnx.load_from_string(first), onnx.load_from_string(second)
+    opset = max(opset_of(head), opset_of(tail))
+    head, tail = at_opset(head, opset), at_opset(tail, opset)
+    head.ir_version = tail.ir_version = max(head.ir_version, tail.ir_version)
+    of_features = "features.judged"
+    rename(tail, {name: f"judged/{name}" for name in inner_names(tail)} | {"features": of_features})
+    for node in tail.graph.node:
+        node.ClearField("name")  # which no two nodes of the whole may share
+    model = onnx.compose.merge_models(head, tail, io_map=[("features", of_features)], outputs=list(outputs))
+    by_name = {output.name: output for output in model.graph.output}
+    del model.graph.output[:]
+    model.graph.output.extend(by_name[name] for name in outputs)
+    onnx.checker.check_model(model)
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+def inner_names(model: onnx.ModelProto) -> set[str]:
+    """Names that nothing outside refers to: not those of inputs, outputs and parameters, which have a dot in theirs."""
+    graph = model.graph
+    named = {value.name for value in (*graph.input, *graph.output)} | {""}
+    inner = {name for node in graph.node for name in (*node.input, *node.output)} - named
+    return inner - {tensor.name for tensor in graph.initializer if "." in tensor.name}
+
+
+def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Rename values of a graph that has no graphs inside it."""
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = names.get(value.name, value.name)
 
 
 def _store_half(model: onnx.ModelProto) -> None:

@@ -22,7 +22,7 @@ from training.data.pixels import Pictures
 from training.data.sets import DataSet, read_data_set, read_pictures
 from training.errors import DataError, SettingError
 from training.files import write_text
-from training.fitting.extraction import Views, cached_features, extract_all, weights_sha256
+from training.fitting.extraction import Views, cached_features, extract_all
 from training.fitting.recipes import Recipe, one_cycle
 from training.fitting.run import RunConfig, load_run
 from training.fitting.train import train
@@ -135,7 +135,7 @@ def _material(sweep: Sweep, weights: Path) -> Material:
     name = backbone_name(weights)
     extractor = backbone(name)
     read_backbone(weights, extractor)
-    folder = (sweep.features or sweep.out / "features") / weights_sha256(extractor)[:12]
+    folder = (sweep.features or sweep.out / "features") / extractor.sha256()[:12]
     data, id_data, ood_data = _read(sweep)
 
     def features(part: DataSet, called: str, views: int = 1) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from training.data.series import find_series
 from training.data.sets import DataSet
 from training.data.splits import Split, split
 from training.data.survey import survey
-from training.fitting.extraction import cached_features, weights_sha256
+from training.fitting.extraction import cached_features
 from training.grouping.groups import Grouping
 from training.grouping.strategies import DEFAULT_CLUSTERS, by_clustering
 from training.model.backbone import Backbone
@@ -113,7 +113,7 @@ def frozen(weights: Path, side: int, folder: Path) -> Frozen:
     """The network of some weights. Its caches are named by the weights, since others may get the same name."""
     extractor = backbone(backbone_name(weights))
     read_backbone(weights, extractor)
-    return Frozen(extractor, side, folder / f"{extractor.name}-{side}-{weights_sha256(extractor)[:8]}")
+    return Frozen(extractor, side, folder / f"{extractor.name}-{side}-{extractor.sha256()[:8]}")
 
 
 def draw_classes(count: int, seed: int) -> Classes:

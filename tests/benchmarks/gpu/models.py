@@ -20,12 +20,12 @@ from service.bundle import (
     sha256_hex,
     write_bundle,
 )
-from training.bundling.graph import OUTPUTS, Guard
+from training.bundling.graph import Guard
 from training.grouping.groups import Grouping
 from training.model.backbones import backbone
 from training.model.half import convolve_in_half
 from training.model.network import Network
-from training.model.onnx_graph import fold, to_onnx
+from training.model.onnx_graph import fold
 
 GROUP_COUNT, CLASSES_PER_GROUP = 8, 125
 MEMBERS = tuple(tuple(range(g * CLASSES_PER_GROUP, (g + 1) * CLASSES_PER_GROUP)) for g in range(GROUP_COUNT))
@@ -51,7 +51,7 @@ def subject(name: str, side: int, folder: Path) -> Subject:
     guard = Guard(fold(network)).eval()
     paths = {precision: folder / f"{name}-{side}-{precision}" for precision in ("float32", "float16")}
     if not all(path.exists() for path in paths.values()):
-        model = to_onnx(guard, side, OUTPUTS)
+        model = guard.to_onnx(side)
         for precision, path in paths.items():
             _write(path, model if precision == "float32" else convolve_in_half(model), name, side, precision)
     return Subject(name, side, guard, {precision: read_bundle(path) for precision, path in paths.items()})

@@ -1,6 +1,7 @@
 """The graph computes the statistic that decides: the same number as on its own features and logits."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tests.training.weights.own_graph.graphs import graph, write
 from training.bundling.graph import OUTPUTS, SCORE_TOLERANCE, Guard, check_parity
 from training.commands.defaults import DECIDES_OWN
 from training.decision.statistic import MOS, PARTS, Material, Statistic, fit_statistic, scores
 from training.errors import ExportError
 from training.grouping.groups import Grouping
 from training.model.backbone import Backbone
+from training.model.half import convolve_in_half
 from training.model.network import Network
-from training.model.onnx_graph import fold, to_onnx
+from training.model.onnx_graph import fold
 from training.scoring.session import Session
+from training.weights.own_graph.reading import GraphOptions, read_own_graph
 
 pytestmark = pytest.mark.numeric
 
@@ -75,7 +79,7 @@ def served(request: pytest.FixtureRequest, folded: Network) -> Served:
     statistic = fit_statistic(request.param, folded.group, material, seed=0)
     assert statistic is not None
     guard = Guard(folded, statistic)
-    return Served(guard, statistic, Session(to_onnx(guard, SIDE, OUTPUTS)).run(IMAGES))
+    return Served(guard, statistic, Session(guard.to_onnx(SIDE)).run(IMAGES))
 
 
 def test_the_score_is_the_statistic_of_the_graphs_own_features(folded: Network, served: Served) -> None:
@@ -106,3 +110,19 @@ def test_a_score_that_differs_stops_the_export(served: Served) -> None:
     check_parity(served.guard, IMAGES, served.rows)
     with pytest.raises(ExportError, match="score differs"):
         check_parity(served.guard, IMAGES, served.rows | {"score": served.rows["score"] + 3 * SCORE_TOLERANCE})
+
+
+@pytest.mark.parametrize("opset", [13, 22])
+def test_a_graph_of_ones_own_is_served_in_one_file_with_what_is_judged_of_it(tmp_path: Path, opset: int) -> None:
+    """Whether its opset is older or newer than ours, and with its convolutions in float16 too."""
+    extractor = read_own_graph(write(tmp_path, graph(("n", 3, SIDE, SIDE), opset=opset)), GraphOptions())
+    network = Network(extractor, GROUPS)
+    nn.init.normal_(network.group.linear.weight)
+    guard = Guard(fold(network))
+    model = guard.to_onnx(SIDE)
+    rows = Session(model).run(IMAGES)
+    assert list(rows) == list(OUTPUTS)
+    check_parity(guard, IMAGES, rows)
+    np.testing.assert_allclose(rows["features"], extractor.features(torch.from_numpy(IMAGES)).numpy(), rtol=1e-4)
+    half = Session(convolve_in_half(model)).run(IMAGES)
+    np.testing.assert_allclose(half["features"], rows["features"], rtol=0, atol=0.05)

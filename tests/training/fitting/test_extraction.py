@@ -17,7 +17,7 @@ from training.data.pixels import Pictures, read_rows
 from training.data.sets import DataSet, read_data_set
 from training.errors import DataError
 from training.fitting import extraction as module
-from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all, weights_sha256
+from training.fitting.extraction import Views, cached_features, class_means, extract, extract_all
 from training.fitting.feature_cache import CHUNK, DONE_NAME, KEY_NAME, VIEWS_NAME
 from training.model.backbone import Backbone
 from training.model.backbones import backbone
@@ -82,7 +82,7 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
     data = read_data_set(demo_data["train"])
     data = data.select(np.tile(np.arange(len(data)), 3))  # several chunks
     whole = np.array(cached_features(tmp_path / "whole", extractor, Pictures(data), 16))
-    by_torch, runs = module._by_torch, []
+    by_torch, runs = module._as_it_is, []
 
     def stopping_at_second(backbone: Backbone, bf16: bool) -> module.Extractor:
         run = by_torch(backbone, bf16)
@@ -95,7 +95,7 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
 
         return stop_at_second
 
-    monkeypatch.setattr(module, "_by_torch", stopping_at_second)
+    monkeypatch.setattr(module, "_as_it_is", stopping_at_second)
     with pytest.raises(KeyboardInterrupt):
         cached_features(tmp_path / "cut", extractor, Pictures(data), 16)
     resumed: NDArray[np.float32] = cached_features(tmp_path / "cut", extractor, Pictures(data), 16)
@@ -222,5 +222,5 @@ def test_the_sign_of_a_zero_makes_no_other_weights() -> None:
     hashes = []
     for zero in (0.0, -0.0, 1e-3):
         weight.view(-1)[0] = zero
-        hashes.append(weights_sha256(extractor))
+        hashes.append(extractor.sha256())
     assert hashes[0] == hashes[1] != hashes[2]

@@ -12,7 +12,7 @@ from training.grouping.groups import Grouping
 from training.model.backbones import backbone
 from training.model.half import convolve_in_half
 from training.model.network import Network
-from training.model.onnx_graph import fold, to_onnx
+from training.model.onnx_graph import fold
 from training.scoring.session import Session
 
 pytestmark = pytest.mark.numeric
@@ -31,7 +31,7 @@ def graphs() -> tuple[bytes, bytes]:
     network = Network(backbone("R11-tiny"), Grouping(("a", "b"), ((0, 2), (1, 3))))
     for head in (network.flat, network.group.linear):
         torch.nn.init.normal_(head.weight, std=0.3)
-    model = to_onnx(Guard(fold(network)), SIDE, OUTPUTS)
+    model = Guard(fold(network)).to_onnx(SIDE)
     return model, convolve_in_half(model)
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from training.model.backbone import Backbone
+from training.model.backbone import Backbone, FeaturesOnly
 from training.model.backbones import backbone
 from training.model.efficientnet_lite import LITE0
-from training.model.onnx_graph import FeaturesOnly, FoldedNorm, fold, to_onnx
+from training.model.onnx_graph import FoldedNorm, fold
 from training.scoring.session import Session
 from training.weights.reading import find_weights, read_backbone
 
@@ -41,7 +41,7 @@ def bit() -> Backbone:
 @pytest.fixture(scope="module")
 def bits_graph(bit: Backbone) -> bytes:
     """It as a graph of small pictures."""
-    return to_onnx(fold(FeaturesOnly(bit)), SMALL_SIDE, ["features"])
+    return bit.to_onnx(SMALL_SIDE)
 
 
 def norms(network: nn.Module) -> list[nn.GroupNorm]:
@@ -67,7 +67,7 @@ def test_a_norm_is_torchs_group_norm(bit: Backbone) -> None:
             x = 3 + torch.randn(2, theirs.num_channels, 5, 3)
             torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
         expected = folded(torch.from_numpy(pictures)).numpy()
-    served = Session(to_onnx(folded, SMALL_SIDE, ["features"])).run(pictures)["features"]
+    served = Session(bit.to_onnx(SMALL_SIDE)).run(pictures)["features"]
     np.testing.assert_allclose(served, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -92,7 +92,7 @@ def test_lite0s_graph_pads_nowhere_and_gives_torchs_features() -> None:
     network = backbone(LITE0)
     read_backbone(find_weights(LITE0), network)
     features = fold(FeaturesOnly(network))
-    model = to_onnx(features, SIDE, ["features"])
+    model = network.to_onnx(SIDE)
     assert "Pad" not in operations(model)
     with torch.no_grad():
         expected = features(torch.from_numpy(IMAGES)).numpy()
