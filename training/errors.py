@@ -8,6 +8,7 @@ service.errors.MosGuardError
     ├── CheckpointError     weights that are missing, damaged or of another shape
     ├── ExportError         the exported model differs from the trained one
     ├── CalibrationError    too few or unusable calibration scores
+    ├── ScoringError        the model could not be run over pictures
     └── SettingError        a setting or combination of options that does not exist
 """
 
@@ -40,6 +41,10 @@ class ExportError(TrainingError):
 
 class CalibrationError(TrainingError):
     """The calibration scores are too few or unusable."""
+
+
+class ScoringError(TrainingError):
+    """The model could not be run over pictures."""
 
 
 class SettingError(TrainingError):

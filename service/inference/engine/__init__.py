@@ -108,8 +108,8 @@ class Engine:
         A row may hold NaN or Inf: whoever judges it refuses it, and its neighbours are judged by their own numbers.
 
         Raises ModelOutputError on outputs of a wrong shape or count, NotReady where ONNX Runtime fails or no longer
-        runs on `provider`, and ValueError for images of another type or shape. On a GPU two threads may call it at a
-        time, on the CPU one.
+        runs on `provider`, and ValueError for images of another type or shape. Threads may call it side by side: on a
+        GPU two batches are in flight and others wait, on the CPU each runs at once.
         """
         self._require_images(images)
         if len(images) == 0:
