@@ -12,12 +12,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.data
 
 from service.bundle import read_bundle
+from service.errors import MosGuardError
 from training.bulk.parts import score_part
 from training.bulk.run import Job, Workers
 from training.bulk.sources import Part
@@ -59,10 +61,12 @@ def on_ray(address: str, cores: int) -> Workers:
 
 def _score(address: str, cores: int, job: Job, parts: Mapping[int, Part], advance: Callable[[int], None]) -> None:
     _connect(address)
-    pool = pool_for([node["Resources"] for node in ray.nodes() if node["Alive"]], cores)
+    _configure()
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    pool = pool_for(machines, cores)
     numbers = ray.data.from_items([{"number": number} for number in parts], override_num_blocks=len(parts))
     scored = numbers.map(
-        _Actor,
+        _Actor,  # type: ignore[arg-type]  # a class of callables, which Ray takes too
         fn_constructor_args=(job, dict(parts), pool.cores),
         compute=ray.data.ActorPoolStrategy(size=min(pool.actors, len(parts))),
         num_cpus=pool.cores,
@@ -71,21 +75,37 @@ def _score(address: str, cores: int, job: Job, parts: Mapping[int, Part], advanc
     try:
         for row in scored.iter_rows():
             advance(int(row["pictures"]))
-    except Exception as error:
-        print(type(error), type(error).__mro__, repr(error.__cause__))
-        raise
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, MosGuardError):
+            raise cause from error
+        Path("/tmp/bulk/err.txt").write_text(f"{type(error)} {cause!r} {error.__cause__!r} {error}")
+        raise ScoringError(f"Ray could not go on ({error}); run the same command again.") from error
 
 
 def _connect(address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here tells its makers nothing
+    # Its core warns of every pool of actors that they may not be restarted once this process is gone.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ScoringError(f"There is no Ray cluster at {address!r}; start one, or name `local`.") from error
+        said = str(error).strip().partition("\n")[0]
+        raise ScoringError(
+            f"The Ray cluster {address!r} cannot be joined ({said}); start one, or name `local`."
+        ) from error
+
+
+def _configure() -> None:
+    """Let actors take their time and start again, and leave the telling to us."""
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1  # a part of a large model may take as long as it likes
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
+    context.raise_original_map_exception = True
+    context.enable_progress_bars = False
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # Ray's log files keep the rest
+            handler.setLevel(logging.CRITICAL)
 
 
 class _Actor:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from service.bundle import Bundle, read_bundle, sha256_hex
 from service.errors import BundleError
 from training.bulk.parts import DRAFTS_FOLDER, Results, drafts, score_part
-from training.bulk.sources import Part, Source, count_of, read_source
+from training.bulk.sources import Part, Source, count_of, kind_of, read_source
 from training.bulk.tables import row_count
 from training.errors import DataError
 from training.files import write_text
@@ -106,11 +106,11 @@ def identity_of(bundle: Bundle) -> dict[str, Any]:
 
 def _opened(results: Results, data: Path, part_size: int, column: str | None, key: str | None) -> Source:
     """The source, once the folder is known to be of it; its listing is put into the folder only then."""
+    if results.out.is_relative_to(data.resolve()) and kind_of(data) == "table":
+        raise DataError(f"{results.out} lies in {data}, where its results would be pictures; name another folder.")
     with drafts(results) as folder:
         listing, draft = results.out / LISTING_FILE, folder / LISTING_FILE
         source = read_source(data, listing, draft, part_size=part_size, column=column, key=key)
-        if source.fingerprint["kind"] == "table" and results.out.is_relative_to(data.resolve()):
-            raise DataError(f"{results.out} lies in {data}, where its results would be pictures; name another folder.")
         _check(results.out, {"bundle": results.metadata, "source": source.fingerprint, "part_size": part_size})
         if draft.exists():
             draft.replace(listing)

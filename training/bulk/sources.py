@@ -60,7 +60,7 @@ class ShardPart:
 
 @dataclass(frozen=True)
 class Source:
-    """Parts, and what tells this source from another: names, and the sizes of tables and shards."""
+    """Parts, and what tells this source from another: where it is, its names, and the sizes of tables and shards."""
 
     parts: list[Part]
     fingerprint: dict[str, str | int]
@@ -74,19 +74,19 @@ def read_source(
     They are read from *listing*, which the caller renames it to. *column* of a table has the pictures or their paths,
     *key* what identifies them. Raises DataError.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind == "table":
         return _tables(path, column, key, part_size)
     if column or key:
         raise SettingError(f"{path} is no Parquet, so it has no columns; leave out --column and --key.")
     if kind == "shards":
-        return _shards([path] if path.is_file() else find_shards(path))
+        return _shards(path)
     root, names = (path, pictures_below(path)) if kind == "folder" else (path.parent, _lines(path))
     digest, count = _write_listing(names, draft)
     if not count:
         raise DataError(f"{path} names no picture; name a folder, a list, Parquet or tar shards of pictures.")
     parts = _cut(listing, count, root.resolve(), LISTING_COLUMNS, part_size)
-    return Source(parts, {"kind": kind, "pictures": count, "sha256": digest})
+    return Source(parts, {"path": str(path.resolve()), "pictures": count, "sha256": digest})
 
 
 def count_of(parts: Iterable[Part]) -> int | None:
@@ -95,7 +95,8 @@ def count_of(parts: Iterable[Part]) -> int | None:
     return None if None in counts else sum(count for count in counts if count is not None)
 
 
-def _kind(path: Path) -> Kind:
+def kind_of(path: Path) -> Kind:
+    """What there is at *path*; raises DataError where that is nothing, or of several kinds."""
     if path.is_file():
         by_suffix: dict[str, Kind] = {".parquet": "table", ".tar": "shards"}
         if path.suffix.lower() in SUFFIXES:
@@ -118,13 +119,16 @@ def _kind(path: Path) -> Kind:
 
 def _lines(file: Path) -> Iterator[str]:
     """The paths of a list file, a line each; labels behind them are left out."""
-    with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
-            if "\0" in line:
-                raise DataError(f"Line {number} of {file} is no path; name a text file with a path in each line.")
-            if path := line.rstrip("\r\n"):
-                labelled = LABELLED.fullmatch(path)
-                yield labelled[1] if labelled else path
+    try:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+            for number, line in enumerate(lines, 1):
+                if "\0" in line:
+                    raise DataError(f"Line {number} of {file} is no path; name a text file with a path in each line.")
+                if path := line.rstrip("\r\n"):
+                    labelled = LABELLED.fullmatch(path)
+                    yield labelled[1] if labelled else path
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); mend it first.") from error
 
 
 def _write_listing(names: Iterable[str], file: Path) -> tuple[str, int]:
@@ -157,7 +161,7 @@ def _tables(path: Path, column: str | None, key: str | None, part_size: int) -> 
     if not parts:
         raise DataError(f"{path} has no rows; name another.")
     told = {"column": columns.picture, "key": columns.key or "", "sha256": digest.hexdigest()}
-    return Source(parts, {"kind": "table", "pictures": count_of(parts) or 0, **told})
+    return Source(parts, {"path": str(path.resolve()), "pictures": count_of(parts) or 0, **told})
 
 
 def _cut(file: Path, rows: int, root: Path, columns: Columns, part_size: int) -> list[Part]:
@@ -165,9 +169,10 @@ def _cut(file: Path, rows: int, root: Path, columns: Columns, part_size: int) ->
     return [TablePart(file, root, columns, start, min(start + part_size, rows)) for start in starts]
 
 
-def _shards(files: list[Path]) -> Source:
+def _shards(path: Path) -> Source:
+    files = [path] if path.is_file() else find_shards(path)
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name}\0{file.stat().st_size}\n".encode(errors="surrogateescape"))
     parts: list[Part] = [ShardPart(file.resolve()) for file in files]
-    return Source(parts, {"kind": "shards", "files": len(files), "sha256": digest.hexdigest()})
+    return Source(parts, {"path": str(path.resolve()), "shards": len(files), "sha256": digest.hexdigest()})

@@ -1,0 +1,131 @@
+"""On Ray the rows are the same, whatever becomes of the workers."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.bundle import Bundle
+from service.errors import MosGuardError
+from tests.tiny_bundle import png, write_tiny_bundle
+from tests.training.bulk.material import BROKEN, GREY, RED, rows, write_folder
+from training.bulk import run
+from training.bulk.cluster import Pool, on_ray, pool_for
+from training.bulk.parts import Results
+from training.bulk.sources import ShardPart
+from training.errors import ScoringError
+
+PICTURES = {f"{number:02}.png": (RED, GREY, BROKEN)[number % 3] for number in range(20)}
+
+
+@pytest.mark.parametrize(
+    ("machines", "pool"),
+    [
+        ([{"CPU": 2}], Pool(actors=1, cores=2, gpus=0)),
+        ([{"CPU": 16}, {"CPU": 9}], Pool(actors=6, cores=4, gpus=0)),
+        ([{"CPU": 16}, {"CPU": 2}, {"memory": 1}], Pool(actors=9, cores=2, gpus=0)),
+        ([{"CPU": 32, "GPU": 4}, {"CPU": 16, "GPU": 1}, {"CPU": 64}], Pool(actors=5, cores=8, gpus=1)),
+        ([{"CPU": 2, "GPU": 4}], Pool(actors=4, cores=1, gpus=1)),
+    ],
+)
+def test_an_actor_for_each_gpu_or_group_of_cores(machines: list[Mapping[str, float]], pool: Pool) -> None:
+    """As many as fit on the machines, by what each has."""
+    assert pool_for(machines, cores=4) == pool
+
+
+def test_a_cluster_with_nothing_to_give_is_refused() -> None:
+    """In place of waiting for ever."""
+    with pytest.raises(ScoringError, match="neither GPUs nor cores"):
+        pool_for([{"memory": 1}], cores=4)
+
+
+@pytest.mark.e2e
+def test_rows_are_those_of_one_machine(tiny_bundle: Bundle, tmp_path: Path, ray_address: str) -> None:
+    """Verdicts and errors, from two workers; and such a run goes on like any other."""
+    data = write_folder(tmp_path / "data", PICTURES)
+    here, there = tmp_path / "here", tmp_path / "there"
+    local = run.score(tiny_bundle.path, data, here, part_size=3)
+    on_two = on_ray(ray_address, 1)
+    remote = run.score(tiny_bundle.path, data, there, part_size=3, workers=on_two)
+    assert (remote.accepted, remote.rejected, remote.errors) == (local.accepted, local.rejected, local.errors)
+    assert rows(there, "errors") == rows(here, "errors")
+    for row, other in zip(rows(there), rows(here), strict=True):
+        assert row.pop("others_scores") == pytest.approx(other.pop("others_scores"), abs=1e-6)
+        assert row == {name: approximate(value) for name, value in other.items()}
+    (there / "verdicts" / "part-000002.parquet").unlink()
+    assert run.score(tiny_bundle.path, data, there, part_size=3, workers=on_two).pictures == 20
+
+
+def approximate(value: Any) -> Any:
+    return pytest.approx(value, abs=1e-6) if isinstance(value, float) else value
+
+
+@pytest.mark.e2e
+def test_a_killed_worker_costs_nothing_but_time(tiny_bundle: Bundle, tmp_path: Path, ray_address: str) -> None:
+    """All rows are there, none twice, though a worker was killed in the middle of a part."""
+    data = write_folder(tmp_path / "data", PICTURES)
+    pipe = data / "pipe"
+    os.mkfifo(pipe)
+    (data / "list.txt").write_text("\n".join([*PICTURES, "pipe"]))
+    killer = threading.Thread(target=kill_the_reader_then_feed_the_next, args=(pipe,), daemon=True)
+    killer.start()
+    summary = run.score(
+        tiny_bundle.path, data / "list.txt", tmp_path / "out", part_size=3, workers=on_ray(ray_address, 1)
+    )
+    killer.join()
+    assert summary.pictures == 21
+    judged = [row["path"] for table in ("verdicts", "errors") for row in rows(tmp_path / "out", table)]
+    assert sorted(judged) == sorted([*PICTURES, "pipe"])
+    assert {entry.name for entry in (tmp_path / "out").iterdir()} == {
+        "errors",
+        "listing.parquet",
+        "run.json",
+        "verdicts",
+    }
+
+
+def kill_the_reader_then_feed_the_next(pipe: Path) -> None:
+    """A worker that reads a pipe is in the middle of a part until somebody writes to it."""
+    with wait_for_a_reader(pipe):
+        os.kill(reader_of(pipe), signal.SIGKILL)
+    with wait_for_a_reader(pipe) as stream:
+        stream.write(RED)
+
+
+def wait_for_a_reader(pipe: Path) -> Any:
+    return pipe.open("wb")
+
+
+def reader_of(pipe: Path) -> int:
+    """The process, other than this one, that has the pipe open."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        for process in Path("/proc").iterdir():
+            if process.name.isdecimal() and int(process.name) != os.getpid() and str(pipe) in open_files(process):
+                return int(process.name)
+    raise TimeoutError("Nobody reads the pipe.")
+
+
+def open_files(process: Path) -> list[str]:
+    try:
+        return [str(link.readlink()) for link in (process / "fd").iterdir()]
+    except OSError:
+        return []
+
+
+@pytest.mark.e2e
+def test_what_goes_wrong_there_is_one_sentence_here(tmp_path: Path, ray_address: str) -> None:
+    """The model's failure as if it had been here; and no cluster is a sentence too."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", fail_on_white=True)
+    data = write_folder(tmp_path / "data", {"0.png": RED, "1.png": png((255, 255, 255))})
+    workers = on_ray(ray_address, 1)
+    with pytest.raises(ScoringError, match=r"pictures from 0\.png on"):
+        run.score(bundle.path, data, tmp_path / "out", part_size=3, workers=workers)
+    job = run.Job(tmp_path / "gone", Results(tmp_path / "out", {}))
+    with pytest.raises(MosGuardError, match="gone"):
+        workers(job, {0: ShardPart(tmp_path / "0.tar")}, lambda count: None)
