@@ -84,8 +84,9 @@ def memory(bodies: list[bytes], folder: Path, counts: Sequence[int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of small pictures, instead of made ones")
+    parser.add_argument("--data", type=Path, help="folder of small PNGs, instead of made ones")
     parser.add_argument("--pictures", type=int, default=20_000, help="small pictures of a run; photos are a tenth")
+    parser.add_argument("--kinds", nargs="*", choices=["small", "photos"], default=["small", "photos"])
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind, alternating")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement of the ceiling")
     parser.add_argument("--ray", action="store_true", help="also with two workers of a Ray cluster on this machine")
@@ -93,8 +94,9 @@ def main() -> None:
     args = parser.parse_args()
     small = [file.read_bytes() for file in sorted(args.data.rglob("*.png"))] if args.data else small_pngs()
     with tempfile.TemporaryDirectory() as temporary:
-        if args.rounds:
-            compare("small PNGs", small, args.pictures, args, Path(temporary))
+        if "small" in args.kinds:
+            compare("small", small, args.pictures, args, Path(temporary))
+        if "photos" in args.kinds:
             compare("photos", photos(), args.pictures // 10, args, Path(temporary))
         memory(small[:1000], Path(temporary), args.memory)
 

@@ -45,6 +45,7 @@ VERDICTS = pa.schema(
         "others_scores": pa.list_(pa.float32()),  # (K,), groups in the order of the metadata
     }
 )
+PLAIN_FIELDS = [name for name in VERDICTS.names if name not in ("path", "others_scores")]
 ERRORS = pa.schema({"path": pa.string(), "code": pa.string(), "detail": pa.string()})
 
 
@@ -99,7 +100,7 @@ def score_part(
 
 
 def _row(path: str, verdict: Verdict) -> dict[str, Any]:
-    fields = {name: getattr(verdict, name) for name in VERDICTS.names if name not in ("path", "others_scores")}
+    fields = {name: getattr(verdict, name) for name in PLAIN_FIELDS}
     return {"path": path, **fields, "others_scores": list(verdict.others_scores.values())}
 
 

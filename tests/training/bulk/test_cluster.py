@@ -91,24 +91,21 @@ def test_a_killed_worker_costs_nothing_but_time(tiny_bundle: Bundle, tmp_path: P
 
 def kill_the_reader_then_feed_the_next(pipe: Path) -> None:
     """A worker that reads a pipe is in the middle of a part until somebody writes to it."""
-    with wait_for_a_reader(pipe):
-        os.kill(reader_of(pipe), signal.SIGKILL)
-    with wait_for_a_reader(pipe) as stream:
+    with pipe.open("wb"):  # waits for a reader
+        worker = reader_of(pipe)
+        os.kill(int(worker.name), signal.SIGKILL)
+        while str(pipe) in open_files(worker):  # or what follows would be written to the dead
+            time.sleep(0.001)
+    with pipe.open("wb") as stream:
         stream.write(RED)
 
 
-def wait_for_a_reader(pipe: Path) -> Any:
-    return pipe.open("wb")
-
-
-def reader_of(pipe: Path) -> int:
-    """The process, other than this one, that has the pipe open."""
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
+def reader_of(pipe: Path) -> Path:
+    """The folder in /proc of the process, other than this one, that has the pipe open."""
+    while True:
         for process in Path("/proc").iterdir():
             if process.name.isdecimal() and int(process.name) != os.getpid() and str(pipe) in open_files(process):
-                return int(process.name)
-    raise TimeoutError("Nobody reads the pipe.")
+                return process
 
 
 def open_files(process: Path) -> list[str]:

@@ -126,7 +126,7 @@ def test_a_folder_is_of_one_bundle_calibration_source_and_part_size(tmp_path: Pa
     with pytest.raises(DataError, match="another bundle"):
         score(write_tiny_bundle(tmp_path / "other", version="2"), data, out)
     assert bundle.calibration is not None
-    write_calibration(bundle.path, bundle.calibration.model_copy(update={"threshold": -0.5}))
+    write_calibration(bundle.path, bundle.calibration.model_copy(update={"confidence": 0.6}))
     with pytest.raises(DataError, match="another bundle or calibration"):
         score(read_bundle(bundle.path), data, out)
     assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
