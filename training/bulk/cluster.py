@@ -11,8 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any
 
 import ray
@@ -26,7 +25,7 @@ from training.bulk.sources import Part
 from training.errors import ScoringError
 from training.scoring.judging import LocalJudge
 
-INIT_DEATHS = 3  # of actors one after the other, before a bundle is taken to be what kills them
+INIT_DEATHS = 3  # of actors one after the other, before a run gives up
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,9 @@ def _score(address: str, cores: int, job: Job, parts: Mapping[int, Part], advanc
         cause = getattr(error, "cause", None)
         if isinstance(cause, MosGuardError):
             raise cause from error
-        Path("/tmp/bulk/err.txt").write_text(f"{type(error)} {cause!r} {error.__cause__!r} {error}")
-        raise ScoringError(f"Ray could not go on ({error}); run the same command again.") from error
+        raise ScoringError(
+            f"Ray could not go on ({type(error).__name__}); mend what its logs tell and run the same command again."
+        ) from error
 
 
 def _connect(address: str) -> None:
@@ -109,12 +109,17 @@ def _configure() -> None:
 
 
 class _Actor:
-    """A bundle that was read once, for parts by their numbers."""
+    """A bundle that is read once, for parts by their numbers."""
 
     def __init__(self, job: Job, parts: Mapping[int, Part], threads: int) -> None:
-        self._judge = LocalJudge(read_bundle(job.bundle), threads=threads)
         self._job = job
         self._parts = parts
+        self._threads = threads
+
+    @cached_property
+    def _judge(self) -> LocalJudge:
+        # Not when the actor starts: of what goes wrong then, Ray hands over a text and not the error.
+        return LocalJudge(read_bundle(self._job.bundle), threads=self._threads)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         number = int(row["number"])

@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 
 from service.bundle import Bundle
-from service.errors import MosGuardError
 from tests.tiny_bundle import png, write_tiny_bundle
 from tests.training.bulk.material import BROKEN, GREY, RED, rows, write_folder
+from training import __main__ as cli
 from training.bulk import run
 from training.bulk.cluster import Pool, on_ray, pool_for
-from training.bulk.parts import Results
-from training.bulk.sources import ShardPart
 from training.errors import ScoringError
 
 PICTURES = {f"{number:02}.png": (RED, GREY, BROKEN)[number % 3] for number in range(20)}
@@ -46,19 +44,19 @@ def test_a_cluster_with_nothing_to_give_is_refused() -> None:
 
 @pytest.mark.e2e
 def test_rows_are_those_of_one_machine(tiny_bundle: Bundle, tmp_path: Path, ray_address: str) -> None:
-    """Verdicts and errors, from two workers; and such a run goes on like any other."""
+    """Verdicts and errors, from two workers."""
     data = write_folder(tmp_path / "data", PICTURES)
     here, there = tmp_path / "here", tmp_path / "there"
-    local = run.score(tiny_bundle.path, data, here, part_size=3)
-    on_two = on_ray(ray_address, 1)
-    remote = run.score(tiny_bundle.path, data, there, part_size=3, workers=on_two)
-    assert (remote.accepted, remote.rejected, remote.errors) == (local.accepted, local.rejected, local.errors)
+    run.score(tiny_bundle.path, data, here, part_size=3)
+    options = {"data": data, "out": there, "bundle": tiny_bundle.path, "part-size": 3, "ray": ray_address}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["score", *arguments, "--worker-cores=1"])
+    assert stopped.value.code == 1  # there are broken ones
     assert rows(there, "errors") == rows(here, "errors")
     for row, other in zip(rows(there), rows(here), strict=True):
         assert row.pop("others_scores") == pytest.approx(other.pop("others_scores"), abs=1e-6)
         assert row == {name: approximate(value) for name, value in other.items()}
-    (there / "verdicts" / "part-000002.parquet").unlink()
-    assert run.score(tiny_bundle.path, data, there, part_size=3, workers=on_two).pictures == 20
 
 
 def approximate(value: Any) -> Any:
@@ -117,12 +115,8 @@ def open_files(process: Path) -> list[str]:
 
 @pytest.mark.e2e
 def test_what_goes_wrong_there_is_one_sentence_here(tmp_path: Path, ray_address: str) -> None:
-    """The model's failure as if it had been here; and no cluster is a sentence too."""
+    """The model's failure, as if it had been here."""
     bundle = write_tiny_bundle(tmp_path / "bundle", fail_on_white=True)
     data = write_folder(tmp_path / "data", {"0.png": RED, "1.png": png((255, 255, 255))})
-    workers = on_ray(ray_address, 1)
     with pytest.raises(ScoringError, match=r"pictures from 0\.png on"):
-        run.score(bundle.path, data, tmp_path / "out", part_size=3, workers=workers)
-    job = run.Job(tmp_path / "gone", Results(tmp_path / "out", {}))
-    with pytest.raises(MosGuardError, match="gone"):
-        workers(job, {0: ShardPart(tmp_path / "0.tar")}, lambda count: None)
+        run.score(bundle.path, data, tmp_path / "out", part_size=3, workers=on_ray(ray_address, 1))

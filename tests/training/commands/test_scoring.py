@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.bundle import Bundle
-from tests.training.bulk.material import BROKEN, GREY, RED, rows, write_folder
+from tests.training.bulk.material import BROKEN, GREY, RED, write_folder
 from training import __main__ as cli
 
 ROOT = Path(__file__).parents[3]
@@ -66,11 +66,3 @@ def test_an_extra_that_is_missing_is_named(tmp_path: Path, absent: str, options:
     assert done.returncode == 1
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.e2e
-def test_it_scores_on_ray(score: Score, tmp_path: Path, ray_address: str) -> None:
-    """By the address of a cluster."""
-    status, said = score({"a.png": RED, "b.png": GREY}, "--ray", ray_address, "--worker-cores", 1)
-    assert status == 3, said
-    assert [row["decision"] for row in rows(tmp_path / "a.png-b.png.out")] == ["in", "out"]
