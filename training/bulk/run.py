@@ -1,6 +1,6 @@
 """A whole source, part by part, into one folder; run again, it goes on with the parts that are missing.
 
-OUT/run.json says which bundle, which calibration and which source the folder is of. Nothing else is ever written there.
+OUT/run.json says which bundle, which calibration and which source the folder is of; another is refused.
 """
 
 from __future__ import annotations
