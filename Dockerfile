@@ -1,6 +1,7 @@
 # The service image, which also runs the calibration job. It holds no torch.
 #   docker build -t mos-guard .
 #   docker build -t mos-guard:gpu --build-arg EXTRAS=calibrate,cuda .
+#   docker build -t mos-guard:bulk --build-arg EXTRAS=calibrate,bulk .        # `mos-guard score` too; with ,cuda on a GPU
 # Every package is the one that deploy/locks names by version and hash, or nothing is built; `make lock` renews them.
 ARG PYTHON_IMAGE=python:3.11-slim
 

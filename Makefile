@@ -76,13 +76,16 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-b
 lock: $(VENV)/.supply ## Pin what the image is made of, at its newest, with hashes
 	$(LOCK) --upgrade pyproject.toml --extra calibrate --extra otel -o deploy/locks/calibrate.txt
 	$(LOCK) --upgrade pyproject.toml --extra calibrate --extra otel --extra cuda -c deploy/locks/calibrate.txt -o deploy/locks/calibrate-cuda.txt
+	$(LOCK) pyproject.toml --extra calibrate --extra otel --extra bulk -c deploy/locks/calibrate.txt -o deploy/locks/calibrate-bulk.txt
+	$(LOCK) pyproject.toml --extra calibrate --extra otel --extra bulk --extra cuda -c deploy/locks/calibrate-cuda.txt -o deploy/locks/calibrate-bulk-cuda.txt
 	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
 	  | $(LOCK) --upgrade - -o deploy/locks/build.txt
 
-# Strict: what the advisories cannot be asked about is a failure, and so is a service that does not answer.
+# The longest lock has the packages of the others. Strict: what the advisories cannot be asked about is a failure, and so
+# is a service that does not answer.
 audit: $(VENV)/.supply ## Ask the advisory service whether a pinned package is known to be vulnerable
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
-	  --requirement deploy/locks/calibrate-cuda.txt --requirement deploy/locks/build.txt
+	  --requirement deploy/locks/calibrate-bulk-cuda.txt --requirement deploy/locks/build.txt
 
 # The lock has every system's packages; those of the image, which is Linux with Python 3.11, are in the list.
 SBOM_LOCK ?= calibrate

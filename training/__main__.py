@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from service.errors import MosGuardError
-from training.commands import app, bundles, demonstration, fitting, judging, predict, recalibration
+from training.commands import app, bundles, demonstration, fitting, judging, predict, recalibration, scoring
 
-__all__ = ["bundles", "demonstration", "fitting", "judging", "main", "predict", "recalibration"]
+__all__ = ["bundles", "demonstration", "fitting", "judging", "main", "predict", "recalibration", "scoring"]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,6 +9,7 @@ service.errors.MosGuardError
     ├── GraphError          an ONNX graph that cannot be a backbone
     ├── ExportError         the exported model differs from the trained one
     ├── CalibrationError    too few or unusable calibration scores
+    ├── ScoringError        the model could not be run over pictures
     └── SettingError        a setting or combination of options that does not exist
 """
 
@@ -45,6 +46,10 @@ class ExportError(TrainingError):
 
 class CalibrationError(TrainingError):
     """The calibration scores are too few or unusable."""
+
+
+class ScoringError(TrainingError):
+    """The model could not be run over pictures."""
 
 
 class SettingError(TrainingError):

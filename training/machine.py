@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from service import machine
+
 
 def usable_cores() -> int:
     """Cores that this process may run on, shared with its neighbours where torchrun started several."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, machine.usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

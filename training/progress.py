@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 T = TypeVar("T")
 LINE_EVERY_SECONDS = 30.0
@@ -21,14 +23,50 @@ def say(line: str) -> None:
 
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Pass `items` through and show how far they have come."""
-    if sys.stderr.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield from bar.track(items, total=total, description=what)
+    with _shown(total, what) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+@contextmanager
+def counting(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
+    """Give what is to be told how many more are done; shows how far, of a `total` that may be unknown, and how fast."""
+    with _shown(total, what, speed=True) as advance:
+        yield advance
+
+
+@contextmanager
+def _shown(total: int | None, what: str, *, speed: bool = False) -> Iterator[Callable[[int], None]]:
+    if not sys.stderr.isatty():
+        yield _Lines(total, what, speed).advance
         return
-    last = time.monotonic()
-    for count, item in enumerate(items, 1):
-        yield item
-        if time.monotonic() - last >= LINE_EVERY_SECONDS:
-            last = time.monotonic()
-            say(f"{what}: {count} of {total}")
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    if speed:
+        columns.append(_Speed())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f}/s")
+
+
+class _Lines:
+    """A line every `LINE_EVERY_SECONDS`."""
+
+    def __init__(self, total: int | None, what: str, speed: bool) -> None:
+        self._what, self._speed = what, speed
+        self._of = "" if total is None else f" of {total}"
+        self._count = 0
+        self._started_at = self._said_at = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self._count += count
+        now = time.monotonic()
+        if now - self._said_at >= LINE_EVERY_SECONDS:
+            self._said_at = now
+            speed = f", {self._count / (now - self._started_at):,.1f}/s" if self._speed else ""
+            say(f"{self._what}: {self._count}{self._of}{speed}")

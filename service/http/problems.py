@@ -81,7 +81,7 @@ def problem_document(error: Exception, request_id: str) -> dict[str, Any]:
         "type": f"urn:mos-guard:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
-        "detail": _sentence(error),
+        "detail": sentence_of(error),
         "code": problem.code,
         "request_id": request_id,
     }
@@ -96,7 +96,7 @@ def problem_response(error: Exception, request_id: str) -> Response:
 
 def v2_error_document(error: Exception) -> dict[str, str]:
     """Return *error* as the Open Inference Protocol words it: one sentence, under one name."""
-    return {"error": _sentence(error)}
+    return {"error": sentence_of(error)}
 
 
 def v2_error_response(error: Exception) -> Response:
@@ -104,7 +104,8 @@ def v2_error_response(error: Exception) -> Response:
     return JSONResponse(v2_error_document(error), problem_of(error).status, _headers(error))
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
+    """Return what may be said of *error* outside."""
     return problem_of(error).sentence or str(error)
 
 

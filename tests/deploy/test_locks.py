@@ -18,6 +18,8 @@ WANTED = {
     "build.txt": PYPROJECT["build-system"]["requires"],
     "calibrate.txt": SERVICE,
     "calibrate-cuda.txt": [*SERVICE, *EXTRAS["cuda"]],
+    "calibrate-bulk.txt": [*SERVICE, *EXTRAS["bulk"][1:]],
+    "calibrate-bulk-cuda.txt": [*SERVICE, *EXTRAS["bulk"][1:], *EXTRAS["cuda"]],
 }
 
 

@@ -1,5 +1,7 @@
 """Fixtures of the training tests: generated pictures and a run that was trained on them."""
 
+import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,3 +94,20 @@ def frozen_bundle(frozen_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
         export(frozen_run, folder / "bundle", name="frozen")
 
     return read_bundle(made_once(tmp_path_factory, "frozen_bundle", write) / "bundle")
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray cluster of this machine alone, with two cores to give: starting it takes seconds, so there is one."""
+    import ray
+
+    context = ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=80 << 20,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield str(context.address_info["gcs_address"])
+    ray.shutdown()

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from training.commands import app
 from training.errors import DataError, SettingError
 
-BATCH_SIZE = 32
+if TYPE_CHECKING:
+    from training.scoring.judging import Picture
+
+# Few, so that some pictures already keep every core busy and the first are told soon.
+BATCH_SIZE = 8
+SENT_TOGETHER = 32
 ALL_IN, FAILED, SOME_OUT = 0, 1, 3
 COLUMNS = {"decision": 8, "label": 24, "probability": 11, "score": 10, "threshold": 10, "p_value": 8}
 
-# What became of each picture of a batch: the fields of its verdict, or a sentence.
-Judge = Callable[[Sequence[bytes]], list[dict[str, Any] | str]]
-
-
-class Picture(NamedTuple):
-    """A picture by what it was called; `content` is a sentence where it cannot be read."""
-
-    path: str
-    content: bytes | str
+# What became of each picture, in order: its path, and the fields of its verdict or a sentence.
+Outcomes = Iterator[tuple[str, dict[str, Any] | str]]
 
 
 @app.command()
@@ -53,10 +50,10 @@ def predict(
         raise SettingError("--url and --bundle are two ways to the same; name one of them.")
     say = _row if sys.stdout.isatty() else _line
     status = ALL_IN
-    with _from_service(url, api_key) if url else _from_bundle(bundle) as judge:
-        for number, (path, outcome) in enumerate(_outcomes(_read(pictures), judge)):
-            say(number, path, outcome)
-            status = _worse(status, outcome)
+    outcomes = _from_service(url, api_key, pictures) if url else _from_bundle(bundle, pictures)
+    for number, (path, outcome) in enumerate(outcomes):
+        say(number, path, outcome)
+        status = _worse(status, outcome)
     raise typer.Exit(status)
 
 
@@ -67,69 +64,54 @@ def _worse(status: int, outcome: dict[str, Any] | str) -> int:
     return status if outcome["decision"] == "in" else SOME_OUT
 
 
-def _read(names: Iterable[str]) -> Iterator[Picture]:
+def _named(names: Iterable[str]) -> Iterator[Picture]:
     """The pictures that were named, in order, a folder's by their names; raises DataError for an empty folder."""
-    from training.data.pixels import encoded
     from training.data.sets import read_pictures
+    from training.scoring.judging import Picture
 
     for name in names:
         if name == "-":
             yield Picture(name, sys.stdin.buffer.read())
         elif Path(name).is_dir():
             data = read_pictures(Path(name))
-            yield from (_read_file(data.root / path, encoded) for path in data.paths)
+            yield from (Picture(str(data.root / path), data.root / path) for path in data.paths)
         else:
-            yield _read_file(Path(name), encoded)
+            yield Picture(name, Path(name))
 
 
-def _read_file(file: Path, read: Callable[[Path], bytes]) -> Picture:
-    try:
-        return Picture(str(file), read(file))
-    except OSError as error:
-        return Picture(str(file), f"The file cannot be read ({error.strerror or error}).")
-
-
-def _outcomes(pictures: Iterable[Picture], judge: Judge) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Each picture's path and what became of it, in order; no more pictures are held than one batch."""
-    coming = iter(pictures)
-    while batch := list(islice(coming, BATCH_SIZE)):
-        judged = iter(judge([picture.content for picture in batch if isinstance(picture.content, bytes)]))
-        for picture in batch:
-            yield picture.path, picture.content if isinstance(picture.content, str) else next(judged)
-
-
-@contextmanager
-def _from_service(url: str, api_key: str | None) -> Iterator[Judge]:
+def _from_service(url: str, api_key: str | None, names: Iterable[str]) -> Outcomes:
     try:
         from service.client import Client, Verdict
     except ModuleNotFoundError as error:
         raise DataError("--url needs httpx; install the extra `client`: pip install 'mos-guard[client]'.") from error
+    from training.scoring.faults import fault_of
+    from training.scoring.judging import read_content
 
+    coming = _named(names)
     with Client(url, api_key=api_key) as client:
-        yield lambda pictures: [
-            asdict(outcome) if isinstance(outcome, Verdict) else outcome.detail
-            for outcome in client.predict_batch(pictures)
-        ]
+        while batch := list(islice(coming, SENT_TOGETHER)):
+            contents = [read_content(picture) for picture in batch]
+            answers = iter(client.predict_batch([content for content in contents if isinstance(content, bytes)]))
+            for picture, content in zip(batch, contents, strict=True):
+                outcome = next(answers) if isinstance(content, bytes) else fault_of(content)
+                yield picture.path, asdict(outcome) if isinstance(outcome, Verdict) else outcome.detail
 
 
-@contextmanager
-def _from_bundle(path: Path | None) -> Iterator[Judge]:
+def _from_bundle(path: Path | None, names: Iterable[str]) -> Outcomes:
     from service.bundle import read_bundle
     from service.verdict import Verdict
-    from training.scoring.judging import local_judge
+    from training.scoring.faults import fault_of
+    from training.scoring.judging import LocalJudge
     from training.weights.shipped import SHIPPED_BUNDLE
 
     bundle = read_bundle(path or SHIPPED_BUNDLE)
-    judge = local_judge(bundle)
     model = {"model": bundle.manifest.name, "version": bundle.manifest.version}
-
-    def fields(verdict: Verdict) -> dict[str, Any]:
-        top = [{"label": label, "probability": probability} for label, probability in verdict.top]
-        return asdict(verdict) | {"top": top} | model
-
-    yield lambda pictures: [
-        fields(outcome) if isinstance(outcome, Verdict) else str(outcome) for outcome in judge(pictures)
-    ]
+    for picture, outcome in LocalJudge(bundle).judge(_named(names), batch_size=BATCH_SIZE):
+        if isinstance(outcome, Verdict):
+            top = [{"label": label, "probability": probability} for label, probability in outcome.top]
+            yield picture.path, asdict(outcome) | {"top": top} | model
+        else:
+            yield picture.path, fault_of(outcome).detail
 
 
 def _line(number: int, path: str, outcome: dict[str, Any] | str) -> None:

@@ -76,11 +76,36 @@ def read_pictures(path: Path) -> DataSet:
         return read_data_set(path)
     if not path.is_dir():
         raise DataError(f"There is no folder {path}; name a folder of pictures.")
-    files = sorted(os.path.relpath(file, path).split(os.sep) for file in _pictures_below(path))
-    paths = Paths.of(os.sep.join(parts) for parts in files) if files else read_unlabelled(find_shards(path), SUFFIXES)
+    paths = Paths.of(pictures_below(path))
+    if not len(paths):
+        paths = read_unlabelled(find_shards(path), SUFFIXES)
     if not len(paths):
         raise DataError(f"{path} holds no JPEG, PNG or WebP picture; name another folder.")
     return DataSet(path, ("unlabelled",), paths, np.zeros(len(paths), np.int64))
+
+
+def pictures_below(root: Path, folder: str = "") -> Iterator[str]:
+    """Paths relative to `root` of the pictures below it, ordered by their parts; the names of one folder are held.
+
+    Raises DataError for a folder that cannot be listed.
+    """
+    folders: set[str] = set()
+    pictures: list[str] = []
+    try:
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(entry.name)
+                elif _is_picture(entry):
+                    pictures.append(entry.name)
+    except OSError as error:
+        raise DataError(f"The folder {root / folder} cannot be listed ({error.strerror}); mend it first.") from error
+    for name in sorted([*pictures, *folders]):
+        path = os.path.join(folder, name)
+        if name in folders:
+            yield from pictures_below(root, path)
+        else:
+            yield path
 
 
 def _from_folders(
@@ -129,14 +154,6 @@ def _size_bytes(file: Path) -> int:
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _pictures_below(folder: Path) -> Iterator[str]:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _pictures_below(Path(entry.path))
-        elif _is_picture(entry):
-            yield entry.path
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:

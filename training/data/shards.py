@@ -12,6 +12,7 @@ import re
 import tarfile
 from array import array
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -77,6 +78,20 @@ def read_unlabelled(shards: Sequence[Path], suffixes: Collection[str]) -> Paths:
     return Paths.of(path for path, _ in _all_members(shards, suffixes))
 
 
+def read_each_picture(shard: Path, suffixes: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The path and the bytes of each picture of a shard, in one pass; nothing is kept of those that were read.
+
+    Raises DataError where the shard is damaged, after the pictures that come before the damage.
+    """
+    with _complaints_as_ours(shard), tarfile.open(shard, "r:") as archive:
+        for member in archive:
+            if member.isfile() and PurePosixPath(member.name).suffix.lower() in suffixes:
+                content = archive.extractfile(member)
+                yield _path(shard, member), content.read() if content else b""
+            archive.members.clear()  # type: ignore[attr-defined]  # or it would keep them all
+        _check_end(shard)
+
+
 def _all_members(shards: Sequence[Path], suffixes: Collection[str]) -> Iterator[tuple[str, str | None]]:
     for shard in track(shards, len(shards), "indexing shards"):
         yield from _members(shard, suffixes)
@@ -86,21 +101,30 @@ def _members(shard: Path, suffixes: Collection[str]) -> Iterator[tuple[str, str 
     """The path of each picture of a shard and its class, where there is one; the two files stand in any order."""
     pictures: list[tuple[str, str]] = []  # key and path
     classes: dict[str, str] = {}
-    try:
+    with _complaints_as_ours(shard), tarfile.open(shard, "r:") as archive:
         _check_end(shard)
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                folder, _, name = member.name.rpartition("/")
-                stem, dot, suffix = name.partition(".")  # a key ends at the first dot of the file's own name
-                key = f"{folder}/{stem}" if folder else stem
-                if member.isfile() and PurePosixPath(name).suffix.lower() in suffixes:
-                    pictures.append((key, f"{shard.name}@{member.offset_data}+{member.size}/{member.name}"))
-                elif member.isfile() and dot + suffix == CLASS_SUFFIX:
-                    content = archive.extractfile(member)
-                    classes[key] = content.read().decode().strip() if content else ""
+        for member in archive:
+            folder, _, name = member.name.rpartition("/")
+            stem, dot, suffix = name.partition(".")  # a key ends at the first dot of the file's own name
+            key = f"{folder}/{stem}" if folder else stem
+            if member.isfile() and PurePosixPath(name).suffix.lower() in suffixes:
+                pictures.append((key, _path(shard, member)))
+            elif member.isfile() and dot + suffix == CLASS_SUFFIX:
+                content = archive.extractfile(member)
+                classes[key] = content.read().decode().strip() if content else ""
+    yield from ((path, classes.get(key)) for key, path in pictures)
+
+
+@contextmanager
+def _complaints_as_ours(shard: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
         raise DataError(f"The shard {shard} is damaged or no plain tar file; write it again.") from error
-    yield from ((path, classes.get(key)) for key, path in pictures)
+
+
+def _path(shard: Path, member: tarfile.TarInfo) -> str:
+    return f"{shard.name}@{member.offset_data}+{member.size}/{member.name}"
 
 
 def _check_end(shard: Path) -> None:

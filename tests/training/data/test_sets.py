@@ -8,7 +8,7 @@ from PIL import Image
 
 from training.data.lists import write_list
 from training.data.pixels import read_picture
-from training.data.sets import DataSet, read_data_set, read_pictures
+from training.data.sets import DataSet, pictures_below, read_data_set, read_pictures
 from training.data.splits import hold_out
 from training.errors import DataError
 
@@ -99,3 +99,14 @@ def test_the_fingerprint_changes_with_labels_names_and_content(folder: Path) -> 
     Image.effect_noise((8, 8), 50).save(buffer, "PNG")
     (folder / "cat" / "0.png").write_bytes(buffer.getvalue())
     assert read_data_set(folder).fingerprint() != before
+
+
+def test_pictures_below_a_folder_come_in_one_order(tmp_path: Path) -> None:
+    """By the parts of their paths, whatever order the disk has; a folder that cannot be listed is named."""
+    for name in ("b/2.png", "b/1.JPG", "b.c/x.webp", "a.png", "c/d/e.jpeg", "c/notes.txt", "b/10.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = list(pictures_below(tmp_path))
+    assert found == ["a.png", "b/1.JPG", "b/10.png", "b/2.png", "b.c/x.webp", "c/d/e.jpeg"]
+    with pytest.raises(DataError, match="nowhere"):
+        next(pictures_below(tmp_path / "nowhere"))

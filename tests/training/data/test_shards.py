@@ -1,17 +1,16 @@
 """Tar shards: every picture with its class, whatever order they are written in."""
 
 import io
-import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.training.tar_shards import write_shard
 from training.data.lists import write_list
 from training.data.pixels import read_rows
-from training.data.sets import read_data_set, read_pictures
-from training.data.shards import span_of
+from training.data.sets import SUFFIXES, read_data_set, read_pictures
+from training.data.shards import read_each_picture, span_of
 from training.errors import DataError
 
 
@@ -20,15 +19,6 @@ def png(grey: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), (grey,) * 3).save(file, "PNG")
     return file.getvalue()
-
-
-def write_shard(file: Path, members: Sequence[tuple[str, bytes]]) -> None:
-    """A plain tar of members in that order."""
-    with tarfile.open(file, "w") as archive:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
 
 
 @pytest.fixture
@@ -127,3 +117,21 @@ def test_the_path_of_a_file_is_no_span(path: str) -> None:
     span = span_of("/d/s.tar@512+90/x@y/k.jpg")
     assert span is not None
     assert tuple(span) == ("/d/s.tar", 512, 90)
+
+
+def test_one_pass_reads_the_same_pictures_by_the_same_names(folder: Path) -> None:
+    """Whatever classes stand beside them."""
+    data = read_pictures(folder)
+    passed = [found for shard in ("a-000.tar", "a-001.tar") for found in read_each_picture(folder / shard, SUFFIXES)]
+    assert [path for path, _ in passed] == list(data.paths)
+    assert [content for _, content in passed] == [png(10), png(20), png(30), png(40)]
+
+
+def test_one_pass_tells_of_damage_after_what_comes_before_it(folder: Path) -> None:
+    """A shard that was cut between two pictures is told from a whole one."""
+    shard = folder / "a-001.tar"
+    shard.write_bytes(shard.read_bytes()[:-5120].rstrip(b"\0")[:2048])
+    coming = read_each_picture(shard, SUFFIXES)
+    assert next(coming)[1] == png(30)
+    with pytest.raises(DataError, match=r"a-001\.tar is damaged"):
+        list(coming)
