@@ -6,6 +6,7 @@ N images, H x W pixels, C classes, K groups, D features, k = min(5, C) top class
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +109,7 @@ class Engine:
         return tuple(sorted({*powers, self.max_batch_size}))
 
     def warm_up(self) -> None:
-        """Run every one of `batch_sizes` once, so that no request pays for the first run of a shape.
+        """Run every one of `batch_sizes` once, so that no request pays for the first run of a shape, and settle how.
 
         The largest comes first: what the smaller ones need then lies in memory that is already there.
 
@@ -119,6 +120,8 @@ class Engine:
             for _ in range(self.in_flight if self.shares_device else 1):  # each batch in flight has memory of its own
                 for row in self.predict(grey):
                     require_finite(row)
+        with _failures_as_ours():
+            self._runs.settle(grey)
 
     def predict(self, images: Sequence[Image] | NDArray[np.uint8], *, alone: bool = True) -> list[Row]:
         """Return one Row for each of *images*, uint8 (H, W, 3) and at most max_batch_size, in their order.
@@ -133,10 +136,8 @@ class Engine:
         self._require_images(images)
         if len(images) == 0:
             return []
-        try:
+        with _failures_as_ours():
             outputs = self._runs.run(images, self._padded(len(images)), alone)
-        except Exception as error:  # the border where the runtime's errors, of many classes, become ours
-            raise NotReady("ONNX Runtime could not run the model; restart the service.") from error
         self._require_provider()
         return list(self._rows([output[: len(images)] for output in outputs], len(images)))
 
@@ -164,3 +165,12 @@ class Engine:
             if output.shape != (count, *self._outputs[name].shape):
                 raise ModelOutputError(f"The model's {name} has a wrong shape; export the bundle again.")
         return rows_of(arrays)
+
+
+@contextmanager
+def _failures_as_ours() -> Iterator[None]:
+    """The border where the runtime's errors, of many classes, become ours."""
+    try:
+        yield
+    except Exception as error:
+        raise NotReady("ONNX Runtime could not run the model; restart the service.") from error

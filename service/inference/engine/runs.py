@@ -6,7 +6,9 @@ graphs need.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -23,7 +25,10 @@ Image = NDArray[np.uint8]  # (H, W, 3)
 Images = Sequence[Image] | NDArray[np.uint8]  # (N, H, W, 3)
 IN_FLIGHT = 2
 """Batches of a GPU at a time: while one is computed, the next is stacked and copied."""
+SETTLING_RUNS, SETTLING_SECONDS = 5, 0.5
 _NO_GRAPH = -1  # what ONNX Runtime takes for "neither capture nor replay"
+
+_log = logging.getLogger(__name__)
 
 
 class Runs(Protocol):
@@ -37,6 +42,9 @@ class Runs(Protocol):
 
         With *alone* no other image is in hand.
         """
+
+    def settle(self, images: Images) -> None:
+        """Find out, by a few runs of *images*, which way is the fastest where there are several."""
 
 
 def runs_on(
@@ -86,6 +94,18 @@ class CoreRuns:
         outputs: list[NDArray[Any]] = session.run(self._names, {INPUT: batch})
         return outputs
 
+    def settle(self, images: Images) -> None:  # noqa: D102
+        if self._wide is None:
+            return
+        feed = {INPUT: np.stack(list(images))}
+        wide_ms, narrow_ms = (
+            1000 * _shortest_seconds(lambda session=session: session.run(self._names, feed))  # type: ignore[misc]
+            for session in (self._wide, self._session)
+        )
+        _log.info("An image alone takes %.2f ms on all cores, %.2f ms on one.", wide_ms, narrow_ms)
+        if wide_ms > narrow_ms:  # threads of a small model, or on cores that others use, wait for each other
+            self._wide = None
+
 
 class BoundRuns:
     """`session.run_with_iobinding` over `IN_FLIGHT` sets of buffers, each with one binding for a batch size.
@@ -124,6 +144,9 @@ class BoundRuns:
             return self._thread.run(lambda: self._compute(bound))
         finally:
             self._free.put(buffers)
+
+    def settle(self, images: Images) -> None:  # noqa: D102
+        return
 
     def _compute(self, bound: "_Bound") -> list[NDArray[Any]]:
         self._session.run_with_iobinding(bound.binding, bound.options)
@@ -168,6 +191,16 @@ def _bind(
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(graph_id))
     return _Bound(images, binding, options)
+
+
+def _shortest_seconds(run: Callable[[], object]) -> float:
+    """Return the time of the fastest of a few runs, or of one that is slow."""
+    times: list[float] = []
+    while len(times) < SETTLING_RUNS and sum(times) < SETTLING_SECONDS:
+        started_at = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started_at)
+    return min(times)
 
 
 def _host_rows(shape: tuple[int, ...], memory: str) -> NDArray[np.uint8]:

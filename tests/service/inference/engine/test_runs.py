@@ -184,3 +184,25 @@ def test_few_images_that_come_alone_have_every_core(count: int, alone: bool, ses
 def test_without_a_wide_session_every_run_is_narrow() -> None:
     """A machine of one core has none."""
     assert CoreRuns(Named("narrow"), {}).run(images(1), 1, True) == ["narrow"]
+
+
+class Slow(Named):
+    """A session whose runs take some milliseconds."""
+
+    def __init__(self, name: str, milliseconds: float) -> None:
+        super().__init__(name)
+        self._milliseconds = milliseconds
+
+    def run(self, names: list[str], inputs: dict[str, Any]) -> list[str]:
+        time.sleep(self._milliseconds / 1000)
+        return super().run(names, inputs)
+
+
+@pytest.mark.parametrize(("narrow_ms", "wide_ms", "chosen"), [(40.0, 1.0, "wide"), (1.0, 40.0, "narrow")])
+def test_an_image_alone_goes_the_way_that_was_measured_to_be_faster(
+    narrow_ms: float, wide_ms: float, chosen: str
+) -> None:
+    """Every core is too much for a small model, whose threads then wait for each other."""
+    runs = CoreRuns(Slow("narrow", narrow_ms), {}, 4, Slow("wide", wide_ms))
+    runs.settle(images(1))
+    assert runs.run(images(1), 1, True) == [chosen]
