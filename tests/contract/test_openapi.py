@@ -95,5 +95,5 @@ def test_a_malformed_form_leaves_nothing_of_its_own_in_the_log(server: ServerPro
     while '"malformed"' not in server.log.read_text():
         assert time.monotonic() < give_up_at
         time.sleep(0.05)
-    loggers = {json.loads(line)["logger"] for line in server.log.read_text().splitlines()}
+    loggers = {json.loads(line)["otel.scope.name"] for line in server.log.read_text().splitlines()}
     assert {logger.partition(".")[0] for logger in loggers} == {"service", "uvicorn"}

@@ -21,7 +21,7 @@ FILES = [
     ),
 ]
 # Prometheus, Grafana and NVIDIA's exporter listen there.
-PORTS_OF_OTHERS = {"9090", "3000", "9400"}
+PORTS_OF_OTHERS = {"9090", "3000", "9400", "4318", "16686"}
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 

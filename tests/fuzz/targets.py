@@ -186,6 +186,7 @@ def _config() -> uvicorn.Config:
         known_routes=KnownRoutes(["/echo"]),
         public_routes=frozenset({"/echo"}),
         api_keys=None,
+        traces=None,
         max_body_bytes=MAX_BODY_BYTES,
         health=Health(),
         metrics=Metrics(CollectorRegistry()),

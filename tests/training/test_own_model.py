@@ -11,9 +11,9 @@ import torch
 
 from service.bundle import Bundle, read_bundle
 from service.inference.engine import Engine
-from service.preprocess import decode
 from tests.made_once import made_once
 from tests.training.test_pipeline import run
+from training.bundling.canaries import pixels_of
 from training.bundling.graph import TOLERANCE
 from training.commands.defaults import DECIDES_OWN
 from training.detectors import DETECTORS
@@ -113,7 +113,7 @@ def test_the_service_runs_it_and_its_canaries_agree(bundle: Bundle) -> None:
     """Its engine, on the encoded canaries."""
     engine = Engine(bundle, provider="cpu")
     for canary in bundle.canaries:
-        row = engine.predict(decode(canary.encoded, height=SIDE, width=SIDE)[None])[0]
+        row = engine.predict(pixels_of(canary.encoded, bundle.manifest.input)[None])[0]
         assert row.score == pytest.approx(canary.score, abs=10 * TOLERANCE)
 
 

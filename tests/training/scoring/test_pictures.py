@@ -9,7 +9,7 @@ from service.preprocess import JpegScale, decode
 from service.verdict import Verdict
 from tests.tiny_bundle import SIZE_PIXELS, rough_jpeg, write_tiny_bundle
 from training.data.sets import read_pictures
-from training.scoring.judging import local_judge
+from training.scoring.judging import LocalJudge, Picture
 from training.scoring.pictures import score_pictures
 from training.scoring.session import Session
 
@@ -31,5 +31,6 @@ def test_jpegs_are_scored_at_the_bundles_scale(tmp_path: Path, jpeg_scale: JpegS
     assert scores_at("full") != pytest.approx(scores_at("reduced"), abs=1e-5)
     scored = score_pictures(bundle, read_pictures(tmp_path / "pictures"), ["score"])["score"]
     assert scored.tolist() == pytest.approx(scores_at(jpeg_scale), abs=1e-6)
-    verdicts = [verdict for verdict in local_judge(bundle)(jpegs) if isinstance(verdict, Verdict)]
+    pictures = [Picture(str(place), jpeg) for place, jpeg in enumerate(jpegs)]
+    verdicts = [verdict for _, verdict in LocalJudge(bundle).judge(pictures) if isinstance(verdict, Verdict)]
     assert [verdict.score for verdict in verdicts] == pytest.approx(scores_at(jpeg_scale), abs=1e-6)
