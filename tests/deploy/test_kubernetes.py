@@ -6,6 +6,7 @@ from pathlib import Path
 
 import kubernetes_validate
 import pytest
+from opentelemetry.sdk import environment_variables
 from pydantic_settings import SettingsConfigDict
 
 from service.settings import Settings
@@ -41,6 +42,10 @@ def test_every_manifest_is_listed() -> None:
         listed = {*content.get("resources", []), *(patch.get("path", "") for patch in content.get("patches", []))}
         files = {path.name for path in kustomization.parent.glob("*.yaml")} - {"kustomization.yaml"}
         assert files == {name for name in listed if name.endswith(".yaml")}
+
+
+# Where spans are sent, and where the collector's name is asked for.
+COLLECTOR_AND_NAMES = {4318, 53}
 
 
 @each_folder
@@ -81,9 +86,14 @@ def test_the_pods_are_confined(folder: str) -> None:
             assert "memory" in container["resources"]["limits"]
 
 
+def sends_traces(pod: Manifest) -> bool:
+    variables = [variable for container in containers(pod) for variable in container.get("env", ())]
+    return any(variable["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT" for variable in variables)
+
+
 @each_folder
 def test_no_pod_is_without_a_network_policy_that_keeps_it_in(folder: str) -> None:
-    """A hole in a decoder finds no way out: no pod may begin a connection."""
+    """A hole in a decoder finds no way out: no pod may begin a connection, but for one's traces to their collector."""
     policies = [manifest["spec"] for manifest in built(folder) if manifest["kind"] == "NetworkPolicy"]
     for pod in pods(folder):
         [policy] = [
@@ -92,7 +102,9 @@ def test_no_pod_is_without_a_network_policy_that_keeps_it_in(folder: str) -> Non
             if policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
         ]
         assert "Egress" in policy["policyTypes"]
-        assert not policy.get("egress")
+        out = {port["port"] for rule in policy.get("egress", ()) for port in rule["ports"]}
+        assert all(rule["to"] for rule in policy.get("egress", ()))
+        assert out == (COLLECTOR_AND_NAMES if sends_traces(pod) else set())
 
 
 @each_folder
@@ -145,7 +157,9 @@ def test_the_pod_has_time_to_drain(folder: str) -> None:
 def test_the_variables_are_settings_with_values_that_it_takes(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt variable would be ignored without a word, and a wrong value would end the pod."""
     given = environment(service_container(folder))
-    assert given.keys() <= {f"MOS_{name}".upper() for name in Settings.model_fields}
+    of_traces = {name for name in given if name.startswith("OTEL_")}
+    assert all(hasattr(environment_variables, name) for name in of_traces)
+    assert given.keys() - of_traces <= {f"MOS_{name}".upper() for name in Settings.model_fields}
     for name, value in given.items():
         if not name.endswith("_KEYS_FILE"):  # the files are in the pod alone
             monkeypatch.setenv(name, value)
