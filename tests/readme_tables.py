@@ -46,7 +46,13 @@ def routes() -> str:
     for route in [*page_router.routes, *docs_router.routes]:
         assert isinstance(route, APIRoute)
         asked.setdefault(_first_sentence(route.endpoint.__doc__), []).append(f"`GET {route.path}`")
-    return rows([["route", ""], ["---", "---"], *([", ".join(paths), does] for does, paths in asked.items())])
+    return rows(
+        [
+            ["route", ""],
+            ["---", "---"],
+            *([", ".join(sorted(paths, key=len)), does.rstrip(".")] for does, paths in asked.items()),
+        ]
+    )
 
 
 def settings() -> str:
@@ -57,12 +63,15 @@ def settings() -> str:
 
 
 def statuses() -> str:
-    """A row for each code, by status."""
-    known = [(problem, kind.__doc__) for kind, problem in PROBLEMS.items()]
-    known += [(problem, None) for problem in HTTP_PROBLEMS.values()]
-    means = {problem[:2]: _meaning(problem, text) for problem, text in sorted(known, key=lambda row: row[0][:2])}
-    named = ([str(status), f"`{code}`", text] for (status, code), text in means.items())
-    return rows([["status", "`code`", ""], ["---", "---", "---"], *named])
+    """A row for each status, with its codes."""
+    known = {problem[:2]: _meaning(problem, kind.__doc__) for kind, problem in PROBLEMS.items()}
+    known |= {problem[:2]: problem.sentence for problem in HTTP_PROBLEMS.values()}
+    means: dict[int, list[str]] = {}
+    for (status, code), meaning in sorted(known.items()):
+        means.setdefault(status, []).append(f"`{code}`: {meaning}")
+    return rows(
+        [["status", "`code`"], ["---", "---"], *([str(status), " ".join(texts)] for status, texts in means.items())]
+    )
 
 
 TABLES = {"routes": routes, "settings": settings, "statuses": statuses}

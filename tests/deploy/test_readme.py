@@ -1,9 +1,8 @@
-"""The commands of deploy/README.md, run as far as they go without a cluster."""
+"""What Kubernetes and compose make of the commands of deploy/README.md, as far as they go without a cluster."""
 
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -88,10 +87,3 @@ def test_compose_has_the_services_that_are_run() -> None:
     services = read_yaml(ROOT / "docker-compose.yml")["services"]
     assert set(re.findall(r"docker compose run --rm (\w+)", README)) == {"calibrate"} <= services.keys()
     assert "\nservices:\n  service:\n" in example("docker-compose.override.yml")
-
-
-def test_the_command_line_has_the_options() -> None:
-    """Of `mos-guard`, which is `python -m training`."""
-    [command] = [command for command in COMMANDS if command[0] == "mos-guard"]
-    usage = run(sys.executable, "-m", "training", command[1], "--help")
-    assert all(flag in usage for flag in command if flag.startswith("--"))
