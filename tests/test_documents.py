@@ -135,6 +135,15 @@ def require_module(words: list[str]) -> None:
 
 
 @each_document
+def test_compose_reads_what_is_set_for_it(name: str) -> None:
+    """Variables, of which a misspelt one would leave the default without a word, and files."""
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    for line in (line.partition(" #")[0] for line in shown(name) if " docker compose " in f" {line}"):
+        assert all(f"${{{variable}:-" in compose for variable in re.findall(r"\b([A-Z_]+)=", line))
+        assert all((ROOT / file).is_file() for file in re.findall(r" -f (\S+)", line))
+
+
+@each_document
 def test_python_is_valid(name: str) -> None:
     """Each block of it."""
     for block in blocks(name, "python"):

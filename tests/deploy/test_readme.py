@@ -24,7 +24,6 @@ LONGER_VERBS = [
     ["rollout", "status"],
     ["rollout", "undo"],
 ]
-COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 
 
 def test_the_commands_are_found() -> None:
@@ -74,12 +73,6 @@ def test_the_secrets_are_those_that_the_pods_mount(tmp_path: Path) -> None:
         command = [*command, *(["--dry-run=client", "-o", "yaml"] if "--dry-run=client" not in command else [])]
         made = subprocess.run([kubectl(), *command], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
         assert re.search(r"^data:\n  keys: ", made, re.M)
-
-
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"\b([A-Z_]+)=\S+ (?=.*docker compose)", README))))
-def test_compose_reads_the_variables_that_are_set_for_it(name: str) -> None:
-    """A misspelt one would leave the default without a word."""
-    assert f"${{{name}:-" in COMPOSE
 
 
 def test_compose_has_the_services_that_are_run() -> None:
