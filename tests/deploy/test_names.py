@@ -20,7 +20,7 @@ FILES = [
         if path.suffix in (".yml", ".yaml", ".json", ".md") and path.is_file()
     ),
 ]
-# Prometheus, Grafana, NVIDIA's exporter and Jaeger listen there.
+# Prometheus, Grafana and NVIDIA's exporter listen there.
 PORTS_OF_OTHERS = {"9090", "3000", "9400", "4318", "16686"}
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
