@@ -2,12 +2,11 @@
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
-# Where a container's own control group shows itself, in the second version of that interface and in the first.
-_QUOTA_V2 = Path("/sys/fs/cgroup/cpu.max")
-_QUOTA_V1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-_PERIOD_V1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
@@ -21,12 +20,32 @@ def usable_cores() -> int:
 
 
 def _quota_cores() -> float:
-    """Return how many cores' time the control group grants, infinite where it sets no limit."""
-    try:
-        if _QUOTA_V2.exists():
-            quota, period = _QUOTA_V2.read_text().split()
-        else:
-            quota, period = _QUOTA_V1.read_text(), _PERIOD_V1.read_text()
-        return int(quota) / int(period) if int(quota) > 0 else math.inf
-    except (OSError, ValueError):  # no control groups, or `max`
-        return math.inf
+    """Return how many cores' time the control groups grant, infinite where they set no limit.
+
+    Every group above the process's own may set one. In a container they often look as if its own were the root.
+    """
+    folders = {_CGROUPS, _CGROUPS / "cpu"}
+    with suppress(OSError):  # a system without control groups
+        for line in _OWN_CGROUP.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "cpu" in controllers.split(","):
+                own = (_CGROUPS if not controllers else _CGROUPS / "cpu") / path.lstrip("/")
+                folders |= {own, *own.parents}
+    return min(_quota_of(folder) for folder in folders)
+
+
+def _quota_of(folder: Path) -> float:
+    """Return what one group grants, by the second version of the interface or the first."""
+    for read in (_quota_v2, _quota_v1):
+        with suppress(OSError, ValueError):  # no such file, or `max`
+            quota, period = map(int, read(folder))
+            return quota / period if quota > 0 else math.inf
+    return math.inf
+
+
+def _quota_v2(folder: Path) -> list[str]:
+    return (folder / "cpu.max").read_text().split()
+
+
+def _quota_v1(folder: Path) -> list[str]:
+    return [(folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")]

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
 
     max_batch_size: Annotated[
         int,
-        Field(ge=1, le=1024, description="Most images in one run of the model; on the CPU 8 a thread of it at most."),
+        Field(ge=1, le=1024, description="Most images in one run of the model; on the CPU never more than 8."),
     ] = 32
     max_wait_ms: Annotated[
         float,
@@ -118,8 +118,8 @@ class Settings(BaseSettings):
     intra_op_threads: Annotated[
         NonNegativeInt,
         Field(
-            description="Threads of one model run on the CPU, of which as many go side by side as there are cores for; "
-            "0 is one thread, and every core for an image that comes alone."
+            description="Threads that the model has on the CPU, each with a run of its own, or all with that of an "
+            "image that comes alone; 0 is one a usable core, and on a GPU one.",
         ),
     ] = 0
 

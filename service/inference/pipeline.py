@@ -109,9 +109,13 @@ class Pipeline:
 
         They are let in though there is no room. Raises what `predict` does, but for Overloaded.
         """
-        async with _until(deadline):
-            images = await asyncio.gather(*map(self._decoded, encoded))
-            replies = await asyncio.gather(*(self._batcher.submit(image, deadline=deadline) for image in images))
+        self._load.images += len(encoded)
+        try:
+            async with _until(deadline):
+                images = await asyncio.gather(*map(self._decoded, encoded))
+                replies = await asyncio.gather(*(self._batcher.submit(image, deadline=deadline) for image in images))
+        finally:
+            self._load.images -= len(encoded)
         return [self._judge.judge(reply.value) for reply in replies]
 
     async def _decoded(self, encoded: bytes) -> Image:

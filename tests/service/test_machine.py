@@ -11,9 +11,8 @@ from service import machine
 def eight_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Put the process on a machine of eight cores whose control group is what a test writes into a folder."""
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(machine, "_QUOTA_V2", tmp_path / "cpu.max")
-    monkeypatch.setattr(machine, "_QUOTA_V1", tmp_path / "quota")
-    monkeypatch.setattr(machine, "_PERIOD_V1", tmp_path / "period")
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_CGROUP", tmp_path / "own")
     return tmp_path
 
 
@@ -29,9 +28,20 @@ def test_a_quota_of_cpu_time_counts(eight_cores: Path, quota: str, cores: int) -
 @pytest.mark.parametrize(("quota", "cores"), [("-1", 8), ("400000", 4)])
 def test_a_quota_of_the_first_control_groups_counts(eight_cores: Path, quota: str, cores: int) -> None:
     """Older systems have one file for the quota and one for its period."""
-    (eight_cores / "quota").write_text(f"{quota}\n")
-    (eight_cores / "period").write_text("100000\n")
+    (eight_cores / "cpu").mkdir()
+    (eight_cores / "cpu/cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (eight_cores / "cpu/cpu.cfs_period_us").write_text("100000\n")
     assert machine.usable_cores() == cores
+
+
+@pytest.mark.parametrize("limited", ["a.slice/b.service", "a.slice"])
+def test_the_quota_of_a_service_counts(eight_cores: Path, limited: str) -> None:
+    """On a machine without containers it is in the process's own group, or in one above it."""
+    (eight_cores / "own").write_text("0::/a.slice/b.service\n")
+    (eight_cores / "a.slice/b.service").mkdir(parents=True)
+    (eight_cores / "a.slice/b.service/cpu.max").write_text("max 100000\n")
+    (eight_cores / limited / "cpu.max").write_text("300000 100000\n")
+    assert machine.usable_cores() == 3
 
 
 def test_without_control_groups_the_affinity_counts(eight_cores: Path) -> None:

@@ -38,10 +38,10 @@ CPU_BATCH_SIZE = 8
 class Engine:
     """A graph on a provider; `provider` is the one in use, whatever was asked for.
 
-    `predict` takes up to *max_batch_size* images, and `batch_size` is how many to give it while serving. A run on the
-    CPU has *intra_op_threads*; with 0 it has one, and all cores where it finds the engine idle. *cuda_graphs* replays
-    the launches of each batch size on CUDA as one; *tensorrt_cache* keeps what TensorRT built, and it is run as it lies
-    there, so nobody else may write to that folder.
+    `predict` takes up to *max_batch_size* images, and `batch_size` is how many to give it while serving. On the CPU
+    *intra_op_threads* go side by side, each with a run of its own, or all with the run of an image that is alone; 0 is
+    one a usable core. *cuda_graphs* replays the launches of each batch size on CUDA as one; *tensorrt_cache* keeps what
+    TensorRT built, and it is run as it lies there, so nobody else may write to that folder.
 
     Raises BundleError where the graph does not fit the manifest, and ProviderError where *provider* is `cuda` or
     `tensorrt` and the session does not run on it.
@@ -62,10 +62,14 @@ class Engine:
         self._image_shape = (manifest.input.height, manifest.input.width, 3)
         # Only what a Row needs is computed while serving; `logits` and `features` are for evaluation.
         self._outputs = row_outputs(manifest)
-        threads, cores = intra_op_threads or 1, usable_cores()
+        cores = intra_op_threads or usable_cores()
+        wanted = resolve(provider)
         open_it = partial(open_session, bundle, max_batch_size=max_batch_size)
         self._session = open_it(
-            resolve(provider), threads=threads, cuda_graphs=cuda_graphs, tensorrt_cache=tensorrt_cache
+            wanted,
+            threads=1 if wanted == "cpu" else intra_op_threads or 1,
+            cuda_graphs=cuda_graphs,
+            tensorrt_cache=tensorrt_cache,
         )
         # ONNX Runtime would answer a GPU's failure by making itself another session, on the CPU, and say so to stdout.
         self._session.disable_fallback()
@@ -77,8 +81,8 @@ class Engine:
             )
         check_graph(self._session, manifest)
         require_placed(self._session, self.provider)
-        self.batch_size = max_batch_size if self.shares_device else min(max_batch_size, CPU_BATCH_SIZE * threads)
-        has_wide = not self.shares_device and not intra_op_threads and cores > 1
+        self.batch_size = max_batch_size if self.shares_device else min(max_batch_size, CPU_BATCH_SIZE)
+        has_wide = not self.shares_device and cores > 1
         self._runs = runs_on(
             self._session,
             self.provider,
@@ -86,7 +90,7 @@ class Engine:
             image_shape=self._image_shape,
             batch_sizes=self.batch_sizes,
             cuda_graphs=cuda_graphs,
-            cpu_runs=max(1, cores // threads),
+            cpu_runs=cores,
             wide=open_it("cpu", threads=cores, spins=True) if has_wide else None,
         )
 

@@ -451,14 +451,20 @@ def test_threads_can_be_set(tiny_bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "threads", "in_flight", "batch_size"),
-    [(1, 0, 1, 8), (4, 0, 4, 8), (4, 2, 2, 16), (4, 3, 1, 24), (4, 8, 1, 32)],
+    ("cores", "threads", "max_batch_size", "in_flight", "batch_size"),
+    [(1, 0, 32, 1, 8), (4, 0, 32, 4, 8), (64, 2, 32, 2, 8), (1, 3, 4, 3, 4)],
 )
 def test_runs_on_the_cpu_have_cores_of_their_own(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, in_flight: int, batch_size: int
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    threads: int,
+    max_batch_size: int,
+    in_flight: int,
+    batch_size: int,
 ) -> None:
-    """As many go at a time as there are cores for their threads, and a thread gets 8 images at a time."""
+    """As many go at a time as there are threads, by default one a core, and a thread gets 8 images at a time."""
     monkeypatch.setattr("service.inference.engine.usable_cores", lambda: cores)
-    engine = Engine(tiny_bundle, provider="cpu", intra_op_threads=threads, max_batch_size=32)
+    engine = Engine(tiny_bundle, provider="cpu", intra_op_threads=threads, max_batch_size=max_batch_size)
     assert (engine.in_flight, engine.batch_size) == (in_flight, batch_size)
     assert not engine.shares_device
