@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 
 from service.bundle import Bundle, read_bundle, sha256_hex, write_bundle
 from service.inference.engine import Engine
-from service.preprocess import decode
+from training.bundling.canaries import pixels_of
 
 DAMPING = 0.9
 
@@ -24,7 +24,7 @@ def write_rival(original: Path, path: Path, *, version: str) -> Bundle:
     engine = Engine(bare, provider="cpu", max_batch_size=1)
     canaries = []
     for canary in bundle.canaries:
-        [row] = engine.predict([decode(canary.encoded, height=manifest.input.height, width=manifest.input.width)])
+        [row] = engine.predict([pixels_of(canary.encoded, manifest.input)])
         outputs = {
             "class_index": row.class_index,
             "score": row.score,

@@ -7,6 +7,7 @@ last: a part is done when its verdicts are there.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -21,13 +22,20 @@ import pyarrow.parquet as pq
 
 from service.verdict import Verdict
 from training.bulk.sources import Part
-from training.errors import DataError
+from training.errors import DataError, ScoringError
 from training.scoring.faults import fault_of
 from training.scoring.judging import LocalJudge
 
 METADATA_KEY = "mos_guard"
 DRAFTS_FOLDER = "drafts"
 ROWS_AT_A_TIME = 10_000
+# What a file's name or its rights say of it, and will say again.
+LASTING = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM),
+    *(errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP),
+}
+# So many are not missing one by one.
+UNREADABLE_IN_A_ROW = 100
 
 # Double where a number is compared with another: the border between in and out would move if it were rounded.
 VERDICTS = pa.schema(
@@ -79,7 +87,8 @@ def score_part(
 ) -> int:
     """Judge a part and write it; returns how many pictures it has, and tells `advance` of them as they come.
 
-    Raises ScoringError where the model cannot be run, and DataError where the results cannot be written.
+    Raises ScoringError where the model cannot be run or the pictures' disk is in trouble, and DataError where the
+    results cannot be written.
     """
     metadata = {METADATA_KEY: json.dumps({**results.metadata, "provider": judge.provider})}
     with drafts(results) as folder:
@@ -87,8 +96,11 @@ def score_part(
             closing(_Table(folder / "verdicts.parquet", VERDICTS.with_metadata(metadata))) as verdicts,
             closing(_Table(folder / "errors.parquet", ERRORS.with_metadata(metadata))) as errors,
         ):
+            unreadable = 0
             for picture, outcome in judge.judge(part.read()):
                 path = _utf8(picture.path)
+                unreadable = unreadable + 1 if isinstance(outcome, OSError) else 0
+                _require_lasting(path, outcome, unreadable)
                 if isinstance(outcome, Verdict):
                     verdicts.add(_row(path, outcome))
                 else:
@@ -97,6 +109,17 @@ def score_part(
         _put(errors.file if errors.count else None, results.errors(number))
         _put(verdicts.file, results.verdicts(number))
     return verdicts.count + errors.count
+
+
+def _require_lasting(path: str, outcome: object, unreadable_in_a_row: int) -> None:
+    """Raise ScoringError where a picture cannot be read now and may be read later: such an error is no result."""
+    if not isinstance(outcome, OSError):
+        return
+    if outcome.errno not in LASTING or unreadable_in_a_row >= UNREADABLE_IN_A_ROW:
+        raise ScoringError(
+            f"{path} cannot be read ({outcome.strerror or outcome}), as where a disk is in trouble or not mounted; "
+            "mend that, or the paths, and run the same command again, which goes on with this part."
+        )
 
 
 def _row(path: str, verdict: Verdict) -> dict[str, Any]:
@@ -141,8 +164,9 @@ def drafts(results: Results) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=results.drafts) as folder:
             yield Path(folder)
     except OSError as error:
+        remedy = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
         raise DataError(
-            f"{results.out} cannot be written ({error.strerror or error}); free space and run the same command again."
+            f"{results.out} cannot be written ({error.strerror or error}); {remedy} and run the same command again."
         ) from error
 
 

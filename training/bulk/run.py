@@ -22,12 +22,13 @@ from training.bulk.parts import DRAFTS_FOLDER, Results, drafts, score_part
 from training.bulk.sources import Part, Source, count_of, kind_of, read_source
 from training.bulk.tables import row_count
 from training.errors import DataError
-from training.files import write_text
+from training.files import locked, write_text
 from training.progress import counting
 from training.scoring.judging import LocalJudge
 
 RUN_FILE = "run.json"
 LISTING_FILE = "listing.parquet"
+LOCK_FILE = "run.lock"
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,13 @@ def score(
     """
     bundle = read_bundle(bundle_path)
     job = Job(bundle.path.resolve(), Results(out.resolve(), identity_of(bundle)))
-    source = _opened(job.results, data, part_size, column, key)
-    missing = {number: part for number, part in enumerate(source.parts) if not job.results.has(number)}
-    speed = _timed(workers or here, job, missing) if missing else None
-    shutil.rmtree(job.results.drafts, ignore_errors=True)
-    return _counted(job.results, len(source.parts), speed)
+    # What one run drafts, another would take for left over.
+    with locked(job.results.out / LOCK_FILE):
+        source = _opened(job.results, data, part_size, column, key)
+        missing = {number: part for number, part in enumerate(source.parts) if not job.results.has(number)}
+        speed = _timed(workers or here, job, missing) if missing else None
+        shutil.rmtree(job.results.drafts, ignore_errors=True)
+        return _counted(job.results, len(source.parts), speed)
 
 
 def here(job: Job, parts: Mapping[int, Part], advance: Callable[[int], None]) -> None:
@@ -121,7 +124,7 @@ def _check(out: Path, run: Mapping[str, Any]) -> None:
     """Write down what the folder is of, or raise DataError where it is of something else already."""
     file = out / RUN_FILE
     if not file.exists():
-        if any(entry.name != DRAFTS_FOLDER for entry in out.iterdir()):
+        if any(entry.name not in (DRAFTS_FOLDER, LOCK_FILE) for entry in out.iterdir()):
             raise DataError(f"{out} holds something else than scores; name a folder that is new or empty.")
         write_text(file, json.dumps(run, indent=2) + "\n")
         return

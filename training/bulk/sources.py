@@ -11,13 +11,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.bulk.tables import Columns, TablePart, columns_of, row_count
+from training.bulk.tables import Columns, TablePart, columns_of, group_rows, row_count
 from training.data.sets import SUFFIXES, pictures_below
 from training.data.shards import find_shards, read_each_picture
 from training.errors import DataError, SettingError
@@ -85,7 +86,7 @@ def read_source(
     digest, count = _write_listing(names, draft)
     if not count:
         raise DataError(f"{path} names no picture; name a folder, a list, Parquet or tar shards of pictures.")
-    parts = _cut(listing, count, root.resolve(), LISTING_COLUMNS, part_size)
+    parts = _cut(listing, _even(count, part_size), root.resolve(), LISTING_COLUMNS)
     return Source(parts, {"path": str(path.resolve()), "pictures": count, "sha256": digest})
 
 
@@ -157,16 +158,35 @@ def _tables(path: Path, column: str | None, key: str | None, part_size: int) -> 
         if columns_of(file, columns.picture, columns.key) != columns:
             raise DataError(f"{columns.picture!r} of {file} is of another type than in {files[0]}; judge it by itself.")
         digest.update(f"{file.relative_to(root)}\0{file.stat().st_size}\n".encode(errors="surrogateescape"))
-        parts += _cut(file.resolve(), row_count(file), root.resolve(), columns, part_size)
+        stops = _even(row_count(file), part_size) if columns.holds == "paths" else _of_groups(file, part_size)
+        parts += _cut(file.resolve(), stops, root.resolve(), columns)
     if not parts:
         raise DataError(f"{path} has no rows; name another.")
     told = {"column": columns.picture, "key": columns.key or "", "sha256": digest.hexdigest()}
     return Source(parts, {"path": str(path.resolve()), "pictures": count_of(parts) or 0, **told})
 
 
-def _cut(file: Path, rows: int, root: Path, columns: Columns, part_size: int) -> list[Part]:
-    starts = range(0, rows, part_size)
-    return [TablePart(file, root, columns, start, min(start + part_size, rows)) for start in starts]
+def _cut(file: Path, stops: list[int], root: Path, columns: Columns) -> list[Part]:
+    return [TablePart(file, root, columns, start, stop) for start, stop in pairwise([0, *stops])]
+
+
+def _even(rows: int, part_size: int) -> list[int]:
+    """Where parts of so many rows end."""
+    return [*range(part_size, rows, part_size), rows] if rows else []
+
+
+def _of_groups(file: Path, part_size: int) -> list[int]:
+    """Where parts of so many rows or more end, each with a row group: one that is begun has to be read from its start.
+
+    Paths are soon read again; pictures are not.
+    """
+    stops, start, row = [], 0, 0
+    for rows in group_rows(file):
+        row += rows
+        if row - start >= part_size:
+            stops.append(row)
+            start = row
+    return stops if row == start else [*stops, row]
 
 
 def _shards(path: Path) -> Source:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.errors import DataError, SettingError
+from training.errors import DataError, ScoringError, SettingError
 from training.scoring.judging import Picture
 
 PATH_NAMES = ("path", "file_path", "image_path", "file", "file_name", "filename", "image")
@@ -50,12 +50,18 @@ class TablePart:
         return self.stop - self.start
 
     def read(self) -> Iterator[Picture]:
-        """The pictures, some rows in memory at a time; a damaged table ends with one that has its name."""
+        """The pictures, some rows in memory at a time; those behind a damage are there too, each with the error.
+
+        Raises ScoringError where the table cannot be read now.
+        """
+        following = self.start
         try:
             for row, entry, key in self._rows():
+                following = row + 1
                 yield self._picture(row, entry, key)
         except DataError as error:
-            yield Picture(self.name, error)
+            for row in range(following, self.stop):
+                yield Picture(f"{self.name}#{row}", error)
 
     @property
     def name(self) -> str:
@@ -90,6 +96,12 @@ def row_count(file: Path) -> int:
     """How many rows a Parquet file has, by its footer. Raises DataError."""
     with open_table(file) as table:
         return int(table.metadata.num_rows)
+
+
+def group_rows(file: Path) -> list[int]:
+    """How many rows each row group of a Parquet file has. Raises DataError."""
+    with open_table(file) as table:
+        return [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
 
 
 def columns_of(file: Path, picture: str | None, key: str | None) -> Columns:
@@ -134,11 +146,18 @@ def _text(identity: Any) -> str:
 
 @contextmanager
 def open_table(file: Path) -> Iterator[pq.ParquetFile]:
-    """A Parquet file that is read some pages at a time; raises DataError for whatever is wrong with it."""
+    """A Parquet file that is read some pages at a time.
+
+    Raises DataError for whatever is wrong with it, and ScoringError where the system cannot read it, which may pass.
+    """
     try:
         with pq.ParquetFile(file, buffer_size=PAGES_AT_A_TIME_BYTES, pre_buffer=False) as table:
             yield table
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno:  # Arrow's own, of what it finds in a file, have no number
+            raise ScoringError(
+                f"{file} cannot be read ({error.strerror or error}); mend that and run the same command again."
+            ) from error
         raise DataError(f"{file} is damaged or no Parquet; write it again.") from error
 
 
@@ -155,3 +174,5 @@ def _batches(table: pq.ParquetFile, columns: list[str], start: int, stop: int) -
             if first < last:
                 yield first, batch.slice(first - row, last - first)
             row += batch.num_rows
+            if stop <= row:
+                return

@@ -14,10 +14,10 @@ import numpy as np
 
 from service.bundle import judging_of, read_bundle
 from service.inference.engine import Engine
-from service.preprocess import decode
 from service.verdict import Judge, Verdict
 from tests.e2e.soak.mix import V2_ROUTE, Expected
 from tests.e2e.traffic import Request
+from training.bundling.canaries import pixels_of
 
 # Sums in another order, as batches of other sizes make them, differ by less.
 SCORE_TOLERANCE = 1e-3
@@ -39,8 +39,8 @@ def judged_offline(bundle: Path, pictures: Sequence[bytes]) -> list[Verdict]:
     read = read_bundle(bundle)
     assert read.calibration is not None
     judge = Judge(**judging_of(read.manifest, read.calibration))
-    engine, size = Engine(read, provider="cpu", max_batch_size=1), read.manifest.input
-    rows = (engine.predict([decode(picture, height=size.height, width=size.width)]) for picture in pictures)
+    engine = Engine(read, provider="cpu", max_batch_size=1)
+    rows = (engine.predict([pixels_of(picture, read.manifest.input)]) for picture in pictures)
     return [judge.judge(row) for [row] in rows]
 
 

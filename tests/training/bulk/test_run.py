@@ -1,5 +1,6 @@
 """A run writes a row for each picture, once, and goes on where it was broken off."""
 
+import errno
 import json
 import os
 import subprocess
@@ -19,6 +20,8 @@ from tests.tiny_bundle import png, write_tiny_bundle
 from tests.training.bulk.material import BROKEN, GREY, RED, rows, write_folder
 from training.bulk import parts, run
 from training.errors import DataError, ScoringError
+from training.files import locked
+from training.scoring import judging
 from training.scoring.judging import LocalJudge, Outcome, Picture
 
 ROOT = Path(__file__).parents[3]
@@ -171,6 +174,38 @@ def test_a_model_that_cannot_be_run_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match=r"pictures from 0\.png on"):
         score(bundle, data, tmp_path / "out")
     assert not (tmp_path / "out" / "verdicts").exists()
+
+
+def test_a_disk_that_went_away_is_no_result(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Missing files by the hundred end the run; when they are back, the same command judges them."""
+    data = write_folder(tmp_path / "data", {f"{number:03}.png": RED for number in range(120)})
+    (tmp_path / "list.txt").write_text("".join(f"data/{file.name}\n" for file in sorted(data.iterdir())))
+    data.rename(tmp_path / "away")
+    with pytest.raises(ScoringError, match="not mounted"):
+        score(tiny_bundle, tmp_path / "list.txt", tmp_path / "out", part_size=200)
+    (tmp_path / "away").rename(data)
+    assert score(tiny_bundle, tmp_path / "list.txt", tmp_path / "out", part_size=200).errors == 0
+
+
+def test_a_file_that_cannot_be_read_now_ends_the_run(
+    tiny_bundle: Bundle, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error would stand for good."""
+
+    def broken(picture: object) -> OSError:
+        return OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(judging, "read_content", broken)
+    with pytest.raises(ScoringError, match="disk is in trouble"):
+        score(tiny_bundle, data, tmp_path / "out", part_size=3)
+    assert rows(tmp_path / "out") == []
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tiny_bundle: Bundle, data: Path, tmp_path: Path) -> None:
+    """Two would do the work twice, and take away each other's drafts."""
+    with locked(tmp_path / "out" / run.LOCK_FILE), pytest.raises(DataError, match="another run"):
+        score(tiny_bundle, data, tmp_path / "out", part_size=3)
+    assert score(tiny_bundle, data, tmp_path / "out", part_size=3).pictures > 0
 
 
 def test_nothing_is_decided_without_a_calibration(tmp_path: Path, data: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.training.bulk.material import BROKEN, GREY, RED, write_folder
 from tests.training.tar_shards import write_shard
 from training.bulk.sources import Source, read_source
-from training.errors import DataError, SettingError
+from training.errors import DataError, ScoringError, SettingError
 from training.scoring.judging import Picture, read_content
 
 PICTURES = {"a.png": RED, "deep/b.JPG": BROKEN, "deep/c 1.png": GREY, "deep/d.png": RED, "e.webp": GREY}
@@ -88,13 +88,13 @@ def test_shards(tmp_path: Path, read: Read) -> None:
     assert list(contents(read(folder / "1.tar")).values()) == [RED]
 
 
-@pytest.mark.parametrize("group_rows", [1, 2, 3, 100])
-def test_tables_of_bytes(tmp_path: Path, read: Read, group_rows: int) -> None:
-    """Parts are the same rows however the file is laid out; a column that names pictures is found."""
+@pytest.mark.parametrize(("group_rows", "counts"), [(1, [2, 2, 1]), (2, [2, 2, 1]), (3, [3, 2]), (100, [5])])
+def test_tables_of_bytes(tmp_path: Path, read: Read, group_rows: int, counts: list[int]) -> None:
+    """Parts end with row groups, which are read once; a column that names pictures is found."""
     table = pa.table({"id": list(range(5)), "image": list(PICTURES.values())})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=group_rows)
     source = read(tmp_path / "t.parquet")
-    assert [part.count for part in source.parts] == [2, 2, 1]
+    assert [part.count for part in source.parts] == counts
     assert contents(source) == {str(number): content for number, content in enumerate(PICTURES.values())}
 
 
@@ -141,17 +141,30 @@ def test_columns_may_be_named(tmp_path: Path, read: Read) -> None:
         read(tmp_path / "list.txt", column="small")
 
 
-def test_a_table_damaged_in_the_middle_ends_with_an_error(tmp_path: Path, read: Read) -> None:
-    """Its footer may be sound though its pages are not."""
+def test_every_row_behind_a_damage_is_an_error(tmp_path: Path, read: Read) -> None:
+    """A table's footer may be sound though its pages are not: no picture is lost without a word."""
     file = tmp_path / "t.parquet"
-    pq.write_table(pa.table({"image": [os.urandom(2000) for _ in range(4)]}), file, compression="zstd")
-    source = read(file, part_size=4)
+    pictures = [os.urandom(2000) for _ in range(6)]
+    pq.write_table(pa.table({"image": pictures}), file, compression="zstd", row_group_size=2)
+    source = read(file, part_size=6)
+    second = pq.ParquetFile(file).metadata.row_group(1).column(0)
     content = bytearray(file.read_bytes())
-    content[4:4000] = bytes(3996)
+    content[second.data_page_offset : second.data_page_offset + 200] = bytes(200)
     file.write_bytes(content)
-    [(path, error)] = contents(source).items()
-    assert path == "t.parquet"
-    assert "damaged" in str(error)
+    read_again = contents(source)
+    assert list(read_again) == [f"t.parquet#{row}" for row in range(6)]
+    assert list(read_again.values())[:2] == pictures[:2]
+    assert all("damaged" in str(error) for error in list(read_again.values())[2:])
+
+
+def test_a_table_that_cannot_be_read_now_is_not_called_damaged(tmp_path: Path, read: Read) -> None:
+    """What passes is no result of its pictures."""
+    file = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"image": [RED]}), file)
+    source = read(file)
+    file.unlink()
+    with pytest.raises(ScoringError, match="run the same command again"):
+        contents(source)
 
 
 @pytest.mark.parametrize(
