@@ -111,7 +111,7 @@ def test_what_is_broken_off_leaves_whole_parts(
     assert [file.name for file in (out / "verdicts").iterdir()] == ["part-000000.parquet"]
     monkeypatch.undo()
     assert score(tiny_bundle, data, out).pictures == 7
-    assert {entry.name for entry in out.iterdir()} == {"errors", "listing.parquet", "run.json", "verdicts"}
+    assert {entry.name for entry in out.iterdir()} == {"errors", "listing.parquet", "run.json", "run.lock", "verdicts"}
 
 
 def test_a_folder_is_of_one_bundle_calibration_source_and_part_size(tmp_path: Path, data: Path) -> None:
