@@ -4,11 +4,11 @@ Durations are differences of a monotonic clock, taken by the callers.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, exposition
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from service.verdict import Verdict
@@ -160,9 +160,23 @@ class Metrics:
         versions that are no numbers.
         """
         if OPEN_METRICS in accept:
-            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            text: bytes = openmetrics.generate_latest(_OpenMetrics(self._registry))  # type: ignore[no-untyped-call]
             return text, openmetrics.CONTENT_TYPE_LATEST
         return exposition.generate_latest(self._registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _OpenMetrics:
+    """A registry without the count of a histogram that has no sum, which OpenMetrics forbids: that of scores below 0."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Return every series as that format wants it."""
+        for metric in self._registry.collect():
+            if metric.type == "histogram" and not any(sample.name.endswith("_sum") for sample in metric.samples):
+                metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_count")]
+            yield metric
 
 
 def _of_drift(drift: Callable[[], Mapping[str, DriftState]], kind: str, name: str) -> float:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.watch.drift import DriftState
@@ -89,6 +90,18 @@ def test_openmetrics_has_the_trace_of_a_request_and_the_plain_format_has_not(met
     plain, media_type = metrics.text("text/plain;version=what")
     assert media_type.startswith("text/plain; version=0.0.4")
     assert b"trace_id" not in plain
+
+
+def test_openmetrics_is_what_its_own_parser_takes(metrics: Metrics) -> None:
+    """A verdict counted, whose score is below 0; no series is lost by it."""
+    metrics.verdict(VERDICT)
+    text, _ = metrics.text("application/openmetrics-text;version=1.0.0")
+    families = {family.name: family for family in text_string_to_metric_families(text.decode())}
+    plain, _ = metrics.text("")
+    assert families.keys() >= {"mos_score", "mos_others_score", "mos_predictions"}
+    [every] = [one.value for one in families["mos_score"].samples if one.labels.get("le") == "+Inf"]
+    assert every == 1
+    assert b"\nmos_score_count 1.0\n" in plain
 
 
 def test_the_statistic_that_decides_is_named(metrics: Metrics, registry: CollectorRegistry) -> None:
