@@ -166,7 +166,7 @@ class Metrics:
 
 
 class _OpenMetrics:
-    """A registry without the count of a histogram that has no sum, which OpenMetrics forbids: that of scores below 0."""
+    """A registry without the count of a histogram that has no sum: OpenMetrics forbids it, and scores are below 0."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

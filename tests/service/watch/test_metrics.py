@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 from prometheus_client import CollectorRegistry
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.watch.drift import DriftState
@@ -96,7 +96,7 @@ def test_openmetrics_is_what_its_own_parser_takes(metrics: Metrics) -> None:
     """A verdict counted, whose score is below 0; no series is lost by it."""
     metrics.verdict(VERDICT)
     text, _ = metrics.text("application/openmetrics-text;version=1.0.0")
-    families = {family.name: family for family in text_string_to_metric_families(text.decode())}
+    families = {family.name: family for family in openmetrics.text_string_to_metric_families(text.decode())}
     plain, _ = metrics.text("")
     assert families.keys() >= {"mos_score", "mos_others_score", "mos_predictions"}
     [every] = [one.value for one in families["mos_score"].samples if one.labels.get("le") == "+Inf"]
