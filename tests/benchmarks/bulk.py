@@ -1,7 +1,7 @@
 """How much of the engine's rate `mos-guard score` keeps, and its memory: `python -m tests.benchmarks.bulk`.
 
-The ceiling is that of `throughput.py`: the same bytes from memory, decoded in as many threads as there are cores, the
-same engine, the best batch size, nothing read and nothing written. `score` reads a list of files and writes Parquet.
+The ceiling is that of `peers/ceiling.py`: the same bytes from memory, the best split of the cores and the best batch
+size, nothing read and nothing written. `score` reads a list of files and writes Parquet.
 They take turns, so that whatever else the machine does meets both.
 """
 
@@ -16,8 +16,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.settings import Settings
-from tests.benchmarks.throughput import Ceiling, photos, small_pngs
+from service.machine import usable_cores
+from service.settings import DEFAULT_BUNDLE
+from tests.benchmarks.peers.ceiling import Ceiling
+from tests.benchmarks.pictures import made_small, photos
 from tests.server_process import ROOT
 
 
@@ -60,14 +62,14 @@ def score(files: Sequence[Path], count: int, folder: Path, *options: str) -> tup
 def compare(name: str, bodies: list[bytes], count: int, args: argparse.Namespace, folder: Path) -> None:
     """Print the ceiling and the rates of `score`, here and by each of the other ways, round by round."""
     files = write_files(bodies, folder / name)
-    ceiling = Ceiling(Settings(), bodies)
-    batch_size = ceiling.best_batch_size(1)
+    ceiling = Ceiling(DEFAULT_BUNDLE, bodies)
+    split = ceiling.best(usable_cores(), 1)
     ways: dict[str, list[str]] = {"score": []}
     if args.ray:
         ways["score on Ray, a worker a core"] = ["--ray", "local", "--worker-cores", "1", "--part-size", "1000"]
     rates: dict[str, list[float]] = {"ceiling": [], **{way: [] for way in ways}}
     for number in range(args.rounds):
-        rates["ceiling"].append(ceiling.images_per_second(batch_size, args.seconds))
+        rates["ceiling"].append(ceiling.per_second(split, args.seconds))
         for way, options in ways.items():
             rates[way].append(score(files, count, folder / f"{name}-{number}-{len(options)}", *options)[0])
     for way, measured in rates.items():
@@ -92,7 +94,7 @@ def main() -> None:
     parser.add_argument("--ray", action="store_true", help="also with two workers of a Ray cluster on this machine")
     parser.add_argument("--memory", type=int, nargs="*", default=[], help="numbers of pictures to measure the peak at")
     args = parser.parse_args()
-    small = [file.read_bytes() for file in sorted(args.data.rglob("*.png"))] if args.data else small_pngs()
+    small = [file.read_bytes() for file in sorted(args.data.rglob("*.png"))] if args.data else made_small()
     with tempfile.TemporaryDirectory() as temporary:
         if "small" in args.kinds:
             compare("small", small, args.pictures, args, Path(temporary))

@@ -6,7 +6,6 @@ the engine is told beside it: the autoscaler in deploy/kubernetes/components/ked
 """
 
 import argparse
-import asyncio
 import io
 import re
 import shutil
@@ -20,7 +19,8 @@ from PIL import ExifTags, Image
 
 from service.preprocess import DEFAULT_MAX_PIXELS
 from service.settings import DEFAULT_BUNDLE
-from tests.benchmarks.load import drive
+from tests.benchmarks.load import closed_loop
+from tests.benchmarks.peers.forms import raw
 from tests.server_process import ROOT, ServerProcess, running_server
 
 DEPLOYMENT = ROOT / "deploy/kubernetes/base/deployment.yaml"
@@ -63,9 +63,10 @@ def waited_seconds(server: ServerProcess) -> float:
 
 def ask(server: ServerProcess, what: str, folder: Path, clients: int) -> None:
     waited_before, started_at = waited_seconds(server), time.monotonic()
-    answers = asyncio.run(drive(server.port, folder, clients, SECONDS))
+    requests = [raw(file.read_bytes(), "/predict") for file in sorted(folder.rglob("*")) if file.is_file()]
+    exchanges = closed_loop(server.port, requests, clients, SECONDS)
     waiting = (waited_seconds(server) - waited_before) / (time.monotonic() - started_at)
-    tell(server, f"{clients} clients, {what}", f"{answers['requests_per_second']:.0f}/s, {waiting:.1f} images wait")
+    tell(server, f"{clients} clients, {what}", f"{len(exchanges) / SECONDS:.0f}/s, {waiting:.1f} images wait")
 
 
 def main() -> None:

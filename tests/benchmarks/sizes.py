@@ -23,7 +23,6 @@ from service.watch.metrics import Metrics
 from training.grouping.groups import Grouping
 from training.model.backbones import backbone
 from training.model.group_softmax import GroupHead, minimum_others_score
-from training.model.onnx_graph import FeaturesOnly, fold, to_onnx
 
 # C, K and D.
 SIZES = (
@@ -115,7 +114,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     random = np.random.default_rng(0)
     torch.manual_seed(0)
-    network = session(to_onnx(fold(FeaturesOnly(backbone("R50x1"))), SIDE, ["features"]))
+    network = session(backbone("R50x1").to_onnx(SIDE))
     images = random.integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8)
     print("| C | K | D | scoring, ms | of R50x1 at 224 px | bytes a class | judge, ms | JSON, ms | series, ms |")
     print("|---|---|---|---|---|---|---|---|---|")
