@@ -40,7 +40,7 @@ class Runs(Protocol):
     in_flight: int
     """Threads that may call `run` at a time."""
 
-    def run(self, images: Images, size: int, alone: bool) -> list[NDArray[Any]]:
+    def run(self, images: Images, size: int, alone: bool = True) -> list[NDArray[Any]]:
         """Return the outputs, (size, ...) each, in memory that belongs to the caller; *images* fill the first rows.
 
         With *alone* no other image is in hand.
