@@ -104,7 +104,8 @@ def _configure() -> None:
     context.raise_original_map_exception = True
     context.enable_progress_bars = False
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # Ray's log files keep the rest
+        # Ray's log files keep the rest; and handlers of this process's own, which Ray takes up too, go on telling.
+        if isinstance(handler, logging.StreamHandler) and handler not in logging.root.handlers:
             handler.setLevel(logging.CRITICAL)
 
 

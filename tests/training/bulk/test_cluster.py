@@ -1,5 +1,6 @@
 """On Ray the rows are the same, whatever becomes of the workers."""
 
+import logging
 import os
 import signal
 import threading
@@ -73,9 +74,11 @@ def test_a_killed_worker_costs_nothing_but_time(tiny_bundle: Bundle, tmp_path: P
     (data / "list.txt").write_text("\n".join([*PICTURES, "pipe"]))
     killer = threading.Thread(target=kill_the_first_reader_and_feed_the_others, args=(pipe,), daemon=True)
     killer.start()
+    levels = [handler.level for handler in logging.root.handlers]
     summary = run.score(
         tiny_bundle.path, data / "list.txt", tmp_path / "out", part_size=3, workers=on_ray(ray_address, 1)
     )
+    assert [handler.level for handler in logging.root.handlers] == levels, "this process's own log goes on telling"
     assert summary.pictures == 21
     judged = [row["path"] for table in ("verdicts", "errors") for row in rows(tmp_path / "out", table)]
     assert sorted(judged) == sorted([*PICTURES, "pipe"])
@@ -83,6 +86,7 @@ def test_a_killed_worker_costs_nothing_but_time(tiny_bundle: Bundle, tmp_path: P
         "errors",
         "listing.parquet",
         "run.json",
+        "run.lock",
         "verdicts",
     }
 
