@@ -9,9 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from service.http.server import NOTICE_SECONDS
+
 REFUSED = "connection refused"
 RESET = "reset"
 CUT_OFF = "closed without an answer"
+# What HTTP/1.1 cannot spare anyone: a request that was on its way when a connection that had long been idle was ended.
+CROSSED = "crossed the end of an idle connection"
 
 
 @dataclass
@@ -58,13 +62,16 @@ class Hammer:
             except OSError:
                 self.books.ends[RESET] += 1
                 continue
+            idle_seconds = 0.0
             try:
                 while await self._request(reader, writer) and keeps:
-                    await asyncio.sleep(random.random() * pause_seconds)
+                    idle_seconds = random.random() * pause_seconds
+                    await asyncio.sleep(idle_seconds)
                     if reader.at_eof():  # closed while nothing was asked: no pool would send on it
                         break
-            except asyncio.IncompleteReadError:
-                self.books.ends[CUT_OFF] += 1
+            except asyncio.IncompleteReadError as error:
+                may_cross = idle_seconds >= NOTICE_SECONDS and not error.partial
+                self.books.ends[CROSSED if may_cross else CUT_OFF] += 1
             except OSError:
                 self.books.ends[RESET] += 1
             finally:
