@@ -37,6 +37,8 @@ def inputs(name: str) -> list[tuple[str, bytes]]:
 
 
 def try_all(target: Callable[[bytes], None], contents: list[tuple[str, bytes]]) -> None:
+    """Fail with the first input that *target*, which holds the promises, does not take."""
+    assert contents, "there is nothing to try"
     for name, content in contents:
         try:
             target(content)

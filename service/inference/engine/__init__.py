@@ -71,8 +71,6 @@ class Engine:
             cuda_graphs=cuda_graphs,
             tensorrt_cache=tensorrt_cache,
         )
-        # ONNX Runtime would answer a GPU's failure by making itself another session, on the CPU, and say so to stdout.
-        self._session.disable_fallback()
         self.provider: Provider = provider_in_use(self._session)
         if provider not in ("auto", self.provider):
             raise ProviderError(

@@ -97,7 +97,8 @@ class CoreRuns:
         outputs: list[NDArray[Any]] = session.run(self._names, {INPUT: batch})
         return outputs
 
-    def settle(self, images: Images) -> None:  # noqa: D102
+    def settle(self, images: Images) -> None:
+        """Give *wide* up where it is clearly slower; what runs may raise comes through."""
         if self._wide is None:
             return
         feed = {INPUT: np.stack(list(images))}
@@ -151,8 +152,8 @@ class BoundRuns:
         finally:
             self._free.put(buffers)
 
-    def settle(self, images: Images) -> None:  # noqa: D102
-        return
+    def settle(self, images: Images) -> None:
+        """Do nothing: there is one way."""
 
     def _compute(self, bound: "_Bound") -> list[NDArray[Any]]:
         self._session.run_with_iobinding(bound.binding, bound.options)

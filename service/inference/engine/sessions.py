@@ -82,6 +82,8 @@ def open_session(
         if provider == "cuda" and cuda_graphs:
             remedy += ", or serve it without MOS_CUDA_GRAPHS, which not every graph allows"
         raise BundleError(f"ONNX Runtime cannot load {bundle.model_path}; {remedy}.") from error
+    # ONNX Runtime would answer a GPU's failure by making itself another session, on the CPU, and say so to stdout.
+    session.disable_fallback()
     if provider == "tensorrt":
         kept = "it is not kept, see MOS_TENSORRT_CACHE" if tensorrt_cache is None else f"it is kept in {tensorrt_cache}"
         _log.info("TensorRT built or read its engine in %.1f s; %s.", time.monotonic() - started_at, kept)
